@@ -1,0 +1,34 @@
+"""labelscrub: find the wrong labels in an image data set.
+
+>>> import labelscrub
+>>> report = labelscrub.detect("./images", loss="pz", cutoff=0.05)  # doctest: +SKIP
+>>> report.suspects()[0]["path"], report.summary.estimated_noise_rate  # doctest: +SKIP
+
+Importing this package loads neither torch nor cleanlab; they come with the first call that needs them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+__all__ = ["Report", "Settings", "__version__", "detect"]
+
+if TYPE_CHECKING:
+    from labelscrub.config import Settings
+    from labelscrub.pipeline import detect
+    from labelscrub.records import Report
+
+_LAZY = {
+    "detect": "labelscrub.pipeline",
+    "Report": "labelscrub.records",
+    "Settings": "labelscrub.config",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'labelscrub' has no attribute {name!r}")
+    import importlib
+
+    return getattr(importlib.import_module(_LAZY[name]), name)

@@ -1,0 +1,6 @@
+"""`python -m labelscrub`."""
+
+from labelscrub.cli import run
+
+if __name__ == "__main__":
+    run()
