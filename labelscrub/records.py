@@ -50,7 +50,7 @@ class Manifest:
     paths: Sequence[str]
     """(R,) as the source writes them; for a folder relative to it, with '/'."""
     files: Sequence[str]
-    """(R,) the file each row means: relative to `root`, or absolute; "" for embedded bytes or a skipped row."""
+    """(R,) the file each row means: relative to `root`, or absolute; "" if embedded or skipped."""
     labels: NDArray[np.int32]
     """(R,) index into `classes`; -1 where the row has no usable label."""
     skipped: tuple[Skipped, ...] = ()
@@ -247,7 +247,7 @@ class Report:
         return [self.row(int(i)) for i in self.findings.order() if wanted[i]]
 
     def row(self, index: int) -> dict[str, Any]:
-        """One image's findings with names instead of numbers; the columns of `suspects.csv`."""
+        """One image's findings with names instead of numbers."""
         f, classes, row = self.findings, self.manifest.classes, int(self.rows[index])
         return {
             "rank": int(f.rank[index]),
