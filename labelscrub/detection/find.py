@@ -1,0 +1,106 @@
+"""Predictions in, findings out: checks first, then the method, the conflicts, the ranking."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from labelscrub.config import DetectionSettings
+from labelscrub.detection import aum, checks, confident_learning
+from labelscrub.detection.duplicates import best_supported
+from labelscrub.detection.score import margins, rank, ranking
+from labelscrub.detection.summary import Assessment, assess
+from labelscrub.detection.why import reasons
+from labelscrub.records import Findings, Predictions
+
+SMALLEST_CLASS = 2  # with one image of a class, nothing says what the class looks like
+
+
+def find_errors(
+    predictions: Predictions,
+    labels: NDArray[np.integer],  # (N,) index into classes
+    classes: Sequence[str],  # (K,) also those without images
+    rows: NDArray[np.int64],  # (N,) manifest row: breaks ties, and is named in `why`
+    settings: DetectionSettings,
+    *,
+    folds: int,  # of the cross-validation; 0 for probabilities that the user brought
+    conflict: NDArray[np.int64],  # (N,) as `duplicates.conflicts` gives it
+) -> tuple[Findings, Assessment]:
+    """Tell the suspects from the rest and rank them all; an error wherever a verdict could not be trusted.
+
+    A class with fewer images than folds (method aum, or own probabilities: one image) never has suspects.
+    """
+    labels = np.asarray(labels)
+    checks.check_labels(labels, classes)
+    brought = folds == 0 and settings.method == "cl"
+    checks.check_predictions(predictions.pred_probs, labels, classes, brought=brought)
+    if settings.method == "aum":
+        checks.check_aum(predictions, asked_by="--method aum")
+    elif settings.score == "aum":
+        checks.check_aum(predictions, asked_by="--score aum")
+    found = margins(predictions.pred_probs, labels)
+    checks.check_better_than_chance(found.predicted, labels, classes, brought=brought)
+
+    counts = np.bincount(labels, minlength=len(classes))
+    smallest = SMALLEST_CLASS if settings.method == "aum" else max(folds, SMALLEST_CLASS)
+    assessed = counts >= smallest  # (K,)
+    checks.check_enough_classes(assessed, counts, smallest)
+
+    by_class = by_noise_rate = np.zeros(len(labels), dtype=bool)
+    if settings.method == "aum":
+        assert predictions.aum_threshold is not None  # check_aum
+        proposed = aum.propose(predictions.aum, predictions.aum_threshold, labels, assessed)
+        noise_rate, class_noise_rates = aum.noise_rates(proposed, labels, assessed)
+    else:
+        by_class, by_noise_rate, joint = confident_learning.propose(predictions.pred_probs, labels, assessed)
+        noise_rate, class_noise_rates = confident_learning.noise_rates(joint)
+        proposed = {
+            "both": by_class & by_noise_rate,
+            "by-class": by_class,
+            "by-noise-rate": by_noise_rate,
+        }[settings.filter]
+
+    best = best_supported(predictions.pred_probs, labels, conflict, assessed)
+    overruled = (best >= 0) & (best != labels) & assessed[labels]
+    suspect = proposed | overruled
+    suggested = np.where(overruled, best, np.where(suspect, found.other, found.predicted)).astype(np.int32)
+
+    score, notes = _score(settings, predictions)
+    key, shown = ranking(score, found, predictions, method=settings.method)
+    findings = Findings(
+        rank=rank(key, suspect, conflict, rows),
+        given=labels.astype(np.int32),
+        suggested=suggested,
+        is_suspect=suspect,
+        by_class=by_class,
+        by_noise_rate=by_noise_rate,
+        score=shown,
+        self_confidence=found.p_given.astype(np.float32),
+        normalized_margin=(found.p_given - found.p_other).astype(np.float32),
+        aum=predictions.aum,
+        error_probability=np.full(len(labels), np.nan, dtype=np.float32),
+        fold=predictions.fold,
+        assessed=assessed[labels],
+        conflict=conflict,
+        why=reasons(found, predictions, labels, classes, rows, suspect, conflict, method=settings.method),
+    )
+    assessment = assess(
+        labels, found.predicted, suggested, suspect, classes, assessed, noise_rate, class_noise_rates, notes
+    )
+    return findings, assessment
+
+
+def _score(settings: DetectionSettings, predictions: Predictions) -> tuple[str, list[str]]:
+    """The score that `auto` means here, and what to tell the user about it."""
+    if settings.score != "auto":
+        return settings.score, []
+    finite = np.isfinite(predictions.aum)
+    if finite.all():
+        return "aum", []
+    if np.isnan(predictions.aum).all():
+        return "self-confidence", []
+    return "self-confidence", [
+        f"AUM of {int((~finite).sum())} images is not finite: ranked by self-confidence instead"
+    ]

@@ -1,0 +1,102 @@
+"""The verdict in figures: a line a class, the most confused pairs, and notes on what they mean."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from labelscrub.records import ClassSummary, ConfusedPair
+
+WEAK_ACCURACY = 0.5  # METHOD.md: at 46 % the robust losses lose to cross-entropy and cuts go wrong
+SYSTEMATIC_RATE = (
+    0.5  # more than half of a class estimated wrong is a swapped name, not a slip here and there
+)
+
+
+@dataclass(frozen=True)
+class Assessment:
+    """What the figures of a run say, beside the findings an image."""
+
+    estimated_noise_rate: float
+    """Share of labels estimated wrong, 0..1, over the classes that could be judged."""
+    accuracy: float
+    """Share of images whose given label is the most probable class, 0..1."""
+    classes: tuple[ClassSummary, ...]
+    """In class order, also those without images. Figures that can't be known are NaN."""
+    confused_pairs: tuple[ConfusedPair, ...]
+    """Most frequent first, ties in class order."""
+    not_assessed: tuple[str, ...]
+    """Classes with too few images to be judged, in class order."""
+    notes: tuple[str, ...]
+
+
+def assess(
+    labels: NDArray[np.integer],  # (N,)
+    predicted: NDArray[np.integer],  # (N,) most probable class
+    suggested: NDArray[np.integer],  # (N,)
+    suspect: NDArray[np.bool_],  # (N,)
+    classes: Sequence[str],  # (K,)
+    assessed: NDArray[np.bool_],  # (K,)
+    noise_rate: float,
+    class_noise_rates: NDArray[np.float64],  # (K,) NaN where not assessed
+    notes: Sequence[str],
+) -> Assessment:
+    """Count; `notes` are kept and added to."""
+    num_classes = len(classes)
+    images = np.bincount(labels, minlength=num_classes)
+    suspects = np.bincount(labels[suspect], minlength=num_classes)
+    right = np.bincount(labels[predicted == labels], minlength=num_classes)
+    accuracy = float(right.sum() / len(labels))
+    summaries = tuple(
+        ClassSummary(
+            label=classes[k],
+            images=int(images[k]),
+            suspects=int(suspects[k]),
+            accuracy=float(right[k] / images[k]) if images[k] else float("nan"),
+            estimated_noise_rate=float(class_noise_rates[k]),
+            assessed=bool(assessed[k]),
+        )
+        for k in range(num_classes)
+    )
+    pairs = confused_pairs(labels[suspect], suggested[suspect], classes)
+    return Assessment(
+        estimated_noise_rate=noise_rate,
+        accuracy=accuracy,
+        classes=summaries,
+        confused_pairs=pairs,
+        not_assessed=tuple(s.label for s in summaries if s.images and not s.assessed),
+        notes=(*notes, *_notes(summaries, pairs, accuracy)),
+    )
+
+
+def confused_pairs(
+    given: NDArray[np.integer],  # (M,) of the suspects
+    suggested: NDArray[np.integer],  # (M,)
+    classes: Sequence[str],  # (K,)
+) -> tuple[ConfusedPair, ...]:
+    """How often each (given, suggested) pair occurs, most frequent first, ties in class order."""
+    pair, count = np.unique(given.astype(np.int64) * len(classes) + suggested, return_counts=True)
+    return tuple(
+        ConfusedPair(classes[pair[i] // len(classes)], classes[pair[i] % len(classes)], int(count[i]))
+        for i in np.argsort(-count, kind="stable")
+    )
+
+
+def _notes(summaries: Sequence[ClassSummary], pairs: Sequence[ConfusedPair], accuracy: float) -> list[str]:
+    notes = []
+    if accuracy < WEAK_ACCURACY:
+        notes.append(
+            f"the model agrees with only {100 * accuracy:.0f} % of the labels: expect many false suspects"
+        )
+    for summary in summaries:
+        if summary.estimated_noise_rate > SYSTEMATIC_RATE:  # False for NaN
+            like = next((pair.suggested for pair in pairs if pair.given == summary.label), None)
+            notes.append(
+                f"{100 * summary.estimated_noise_rate:.0f} % of '{summary.label}' look like another class"
+                + (f", mostly '{like}'" if like is not None else "")
+                + ": swapped or overlapping classes, rather than single slips?"
+            )
+    return notes
