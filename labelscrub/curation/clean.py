@@ -1,0 +1,198 @@
+"""The cleaned manifest: the source's own bytes without the rows that go.
+
+A text table is copied with the dropped rows' spans cut out, so whatever else is in it stays as it is:
+byte-order mark, quoting, line endings, a last line without one. Memory does not grow with the source's bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+from numpy.typing import NDArray
+
+from labelscrub.errors import DataError, UsageError
+from labelscrub.records import Manifest, Skipped
+from labelscrub.store import writing
+
+_BLOCK = 1 << 20  # bytes of a table in memory at a time
+_ROWS = 1 << 16
+_BOM = b"\xef\xbb\xbf"
+
+
+def clean_suffix(manifest: Manifest) -> str:
+    """Extension of the cleaned manifest: the source's own format; "csv" for a folder, see `is_listing`."""
+    return "csv" if is_listing(manifest) else manifest.kind
+
+
+def is_listing(manifest: Manifest) -> bool:
+    """Whether the cleaned manifest is a plain "path,label" table, with paths relative to the manifest's root.
+
+    So for a folder, and for tables in several folders (train/metadata.csv, test/metadata.csv): each of these
+    has paths relative to its own place, so their rows mean nothing in one file.
+    """
+    folders = {table.parent for table in manifest.tables}
+    return manifest.kind == "folder" or (len(folders) > 1 and not manifest.image_column)
+
+
+def kept_rows(manifest: Manifest, drop_rows: set[int], skipped: Sequence[Skipped]) -> NDArray[np.bool_]:
+    """(R,) rows of the cleaned manifest: usable ones that aren't dropped.
+
+    A second listing of an image under the same label goes or stays with the first; under another it goes.
+    """
+    keep = np.ones(len(manifest), np.bool_)
+    wrong = [row for row in drop_rows if not 0 <= row < len(manifest)]
+    if wrong:
+        cause = f"the report has a row {wrong[0]}, but {manifest.source} lists {len(manifest):,} rows"
+        raise DataError(cause, "run detect again, then prune")
+    keep[list(drop_rows)] = False
+    keep[[skip.row for skip in skipped]] = False
+    labels = manifest.labels
+    for skip in skipped:
+        if skip.same_as >= 0 and labels[skip.row] == labels[skip.same_as] >= 0 and skip.row not in drop_rows:
+            keep[skip.row] = keep[skip.same_as]
+    return keep
+
+
+def write_clean(
+    manifest: Manifest,
+    keep: NDArray[np.bool_],  # (R,)
+    target: Path,
+    *,
+    overwrite: bool = False,
+) -> None:
+    """Write the kept rows to `target`, whole or not at all.
+
+    Raises:
+        UsageError: `target` exists and is not to be overwritten, or is the source itself.
+        DataError: a table is not what it was when it was read, or tables don't fit into one file.
+    """
+    if any(target.exists() and target.samefile(table) for table in manifest.tables if table.exists()):
+        raise UsageError(f"{target} is the source itself", "choose another name for the cleaned manifest")
+    with writing(target, overwrite=overwrite) as file:
+        if is_listing(manifest):
+            _write_listing(manifest, keep, file)
+        elif manifest.kind == "parquet":
+            from labelscrub.curation.clean_parquet import write_parquet
+
+            write_parquet(manifest, keep, file)
+        else:
+            _write_text(manifest, keep, file)
+
+
+def rows_of_table(manifest: Manifest, table: int) -> slice:
+    """The manifest rows of one table; tables follow each other in the manifest."""
+    assert manifest.table_of is not None
+    first, end = np.searchsorted(manifest.table_of, [table, table + 1])
+    return slice(int(first), int(end))
+
+
+def changed_table(table: Path, how: str = "changed") -> DataError:
+    """The error for a table that is not the one the run saw."""
+    return DataError(f"{table} {how} since it was read", "run detect again on the data as it is now")
+
+
+def _write_listing(manifest: Manifest, keep: NDArray[np.bool_], file: BinaryIO) -> None:
+    names = [*map(_cell, manifest.classes), ""]  # the last one is found by label -1
+    paths = manifest.paths if manifest.kind == "folder" else manifest.files
+    file.write(b"path,label\n")
+    for start in range(0, len(manifest), _ROWS):
+        rows = (start + np.flatnonzero(keep[start : start + _ROWS])).tolist()
+        lines = (f"{_cell(paths[row])},{names[manifest.labels[row]]}\n" for row in rows)
+        file.write(
+            "".join(lines).encode("utf-8", "surrogateescape")
+        )  # names that aren't UTF-8 keep their bytes
+
+
+def _cell(text: str) -> str:
+    """A CSV cell, quoted if need be. The csv module would leave a bare CR unquoted before Python 3.13."""
+    return '"' + text.replace('"', '""') + '"' if re.search('[,"\r\n]|^$|^ | $', text) else text
+
+
+def _write_text(manifest: Manifest, keep: NDArray[np.bool_], file: BinaryIO) -> None:
+    assert manifest.spans is not None
+    header, ending, last = b"", b"", b""
+    for number, table in enumerate(manifest.tables):
+        rows = rows_of_table(manifest, number)
+        spans = manifest.spans[rows]
+        cuts = spans[~keep[rows]]
+        body = int(spans[0, 0]) if len(spans) else 0
+        try:
+            with table.open("rb") as source:
+                head = source.read(body)
+                if number == 0:
+                    header, ending = head, _line_ending(head + source.read(_BLOCK))
+                else:
+                    _require_same_header(head, header, table, manifest.tables[0])
+                    cuts = np.concatenate([[(0, body)], cuts])
+                source.seek(0)
+                glue = ending if last and last not in b"\r\n" else b""
+                digest, tail = _copy_without(source, _joined(cuts), file, glue)
+        except FileNotFoundError:
+            raise changed_table(table, "is gone") from None
+        if digest != manifest.table_sha256[number]:
+            raise changed_table(table)
+        last = tail or last
+
+
+def _line_ending(text: bytes) -> bytes:
+    found = re.search(rb"\r\n|\n|\r", text)
+    return found.group() if found else b"\n"
+
+
+def _require_same_header(head: bytes, header: bytes, table: Path, first: Path) -> None:
+    if head.removeprefix(_BOM).rstrip(b"\r\n") != header.removeprefix(_BOM).rstrip(b"\r\n"):
+        cause = f"{table} has another header than {first}, so their rows don't fit into one file"
+        raise DataError(cause, "clean them one at a time")
+
+
+def _joined(
+    cuts: NDArray[np.int64],  # (M, 2) byte start and end, ascending
+) -> NDArray[np.int64]:
+    """Cuts that touch, as one."""
+    begins = np.ones(len(cuts), np.bool_)
+    begins[1:] = cuts[1:, 0] > cuts[:-1, 1]
+    ends = np.roll(begins, -1)  # a cut is the last of its group where the next one begins another
+    return np.stack([cuts[begins, 0], cuts[ends, 1]], axis=1)
+
+
+def _copy_without(
+    source: BinaryIO,
+    cuts: NDArray[np.int64],  # (M, 2) byte start and end, ascending, apart
+    file: BinaryIO,
+    glue: bytes,
+) -> tuple[str, bytes]:
+    """Copy all but the cuts, `glue` before it. Gives the source's digest and the last byte copied."""
+    digest, last, position = hashlib.sha256(), b"", 0
+    pairs = _pairs(cuts)
+    begin, end = next(pairs)
+    while block := source.read(_BLOCK):
+        digest.update(block)
+        start, stop = position, position + len(block)
+        while start < stop:
+            if start < begin:
+                piece = block[start - position : min(begin, stop) - position]
+                if glue:
+                    file.write(glue)
+                    glue = b""
+                file.write(piece)
+                last = piece[-1:]
+                start = min(begin, stop)
+            else:
+                start = min(end, stop)
+                if start == end:
+                    begin, end = next(pairs)
+        position = stop
+    return digest.hexdigest(), last
+
+
+def _pairs(cuts: NDArray[np.int64]) -> Iterator[tuple[int, int]]:
+    """Cut by cut, as Python numbers; the last one is never reached."""
+    for start in range(0, len(cuts), _ROWS):
+        yield from map(tuple, cuts[start : start + _ROWS].tolist())
+    yield sys.maxsize, sys.maxsize
