@@ -1,0 +1,121 @@
+"""The Typer app and the one error boundary: every way to end maps to a sentence and an exit code."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from types import FrameType
+from typing import Annotated
+
+import typer
+
+from labelscrub import __version__
+from labelscrub.cli import check, demo, detect, prune
+from labelscrub.cli.console import printable
+from labelscrub.errors import EXIT_ENVIRONMENT, LabelscrubError
+
+EXIT_INTERNAL = 70  # sysexits' EX_SOFTWARE: a bug of ours, told apart from the gate's 1
+
+app = typer.Typer(
+    name="labelscrub",
+    help="Find the wrong labels in an image data set.",
+    epilog="Start with: labelscrub demo",
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    pretty_exceptions_enable=False,
+)
+app.command("detect")(detect.detect)
+app.command("prune")(prune.prune)
+app.command("check")(check.check)
+app.command("demo")(demo.demo)
+
+
+class Interrupted(BaseException):
+    """A signal that asks us to stop; BaseException, so that no `except Exception` swallows it."""
+
+    def __init__(self, signum: int) -> None:
+        super().__init__(signum)
+        self.signum = signum
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Run the command line; returns the exit code. Nothing but `--debug` prints a traceback."""
+    debug = "--debug" in arguments
+    handled = _stop_on_signals()
+    try:
+        code = app(args=list(arguments), prog_name="labelscrub", standalone_mode=False)
+        sys.stdout.flush()
+        return code if isinstance(code, int) else 0
+    except LabelscrubError as error:
+        if debug:
+            raise
+        _complain(error.cause, error.fix)
+        return error.exit_code
+    except Interrupted as stop:
+        _complain(
+            f"stopped by {signal.Signals(stop.signum).name}",
+            "finished folds are kept: the same command goes on where this one stopped",
+        )
+        return 128 + stop.signum
+    except BrokenPipeError:
+        # Whoever read our output has left (`| head`); Python would complain once more while closing stdout.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+    except MemoryError:
+        if debug:
+            raise
+        _complain("out of memory", "a smaller --image-size or --batch-size, or fewer --workers, needs less")
+        return EXIT_ENVIRONMENT
+    except typer.Abort:
+        _complain("cancelled")
+        return 128 + signal.SIGINT
+    except Exception as error:
+        if debug:
+            raise
+        if hasattr(error, "format_message"):  # click's own usage errors, whichever click typer carries
+            _complain(" ".join(error.format_message().split()), "labelscrub COMMAND --help lists the options")
+            return int(getattr(error, "exit_code", 2))
+        if isinstance(error, OSError):
+            _complain(f"{error.strerror or error}: {error.filename or ''}".rstrip(": "))
+            return EXIT_ENVIRONMENT
+        _complain(
+            f"internal error: {type(error).__name__}: {error}",
+            "this is a bug of labelscrub; the same command with --debug shows where",
+        )
+        return EXIT_INTERNAL
+    finally:
+        for signum, handler in handled.items():
+            signal.signal(signum, handler)
+
+
+def _stop_on_signals() -> dict[signal.Signals, signal.Handlers]:
+    """Turn the first stop signal into Interrupted; a second one ends the process at once."""
+
+    def stop(signum: int, frame: FrameType | None) -> None:
+        signal.signal(signum, signal.SIG_DFL)
+        raise Interrupted(signum)
+
+    wanted = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+    return {signum: signal.signal(signum, stop) for signum in wanted}  # type: ignore[misc]
+
+
+def _complain(cause: str, fix: str = "") -> None:
+    lines = [f"labelscrub: {printable(cause)}"] + ([f"  {printable(fix)}"] if fix else [])
+    print("\n".join(lines), file=sys.stderr)  # noqa: T201  (rich would wrap and style it)
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"labelscrub {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _root(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Find the wrong labels in an image data set."""

@@ -1,0 +1,80 @@
+"""Settings as command-line options: names, help and defaults are read from config.py, never written twice."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from labelscrub.config import GROUPS, all_settings, flag, read_settings
+
+PANELS = {"source": "Source", "training": "Training", "detection": "Detection"}
+
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the result.")]
+Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Also every epoch, and what was chosen.")]
+Debug = Annotated[bool, typer.Option("--debug", help="Show a traceback where something fails.")]
+Run = Annotated[Path, typer.Argument(help="Run directory that detect wrote.", show_default=True)]
+Config = Annotated[
+    Path | None,
+    typer.Option("--config", help="Settings file.", show_default="labelscrub.toml or pyproject.toml here"),
+]
+Out = Annotated[Path, typer.Option("--out", "-o", help="Run directory for the results.")]
+Restart = Annotated[
+    bool, typer.Option("--restart", help="Begin anew where --out holds a run with other data or settings.")
+]
+Workers = Annotated[
+    int | None,
+    typer.Option("--workers", min=0, max=256, help="Decoding processes.", show_default="one a core"),
+]
+CacheDir = Annotated[
+    Path | None,
+    typer.Option("--cache-dir", help="Where decoded images are kept.", show_default="in the run directory"),
+]
+
+DEFAULT_OUT = Path("labelscrub-out")
+
+
+def takes_settings(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command every setting as an option, and hand it the resolved Settings as `settings`.
+
+    The command itself declares `config` and a keyword `settings`; precedence is read_settings'.
+    """
+    own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name != "settings"]
+    options = [_option(group, name) for group, kind in GROUPS.items() for name in kind.__dataclass_fields__]
+
+    @functools.wraps(command)
+    def wrapped(**values: Any) -> Any:
+        given = {option.name: values.pop(option.name) for option in options}
+        settings = read_settings(given, environ=os.environ, folder=Path.cwd(), config=values["config"])
+        return command(settings=settings, **values)
+
+    parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in [*own, *options]]
+    wrapped.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    wrapped.__annotations__ = {p.name: p.annotation for p in parameters}
+    return wrapped
+
+
+def _option(group: str, name: str) -> inspect.Parameter:
+    field = all_settings()[name]
+    kind = str(field.type).split(" ")[0]
+    text, choices = field.metadata["help"], field.metadata["choices"]
+    if choices and group != "detection":
+        text += " One of: " + ", ".join(choices) + "."
+    elif choices:
+        text += f" ({' | '.join(choices)})"
+    shown = field.metadata["shown"] or str(field.default)
+    names = [f"{flag(name)}/--no-{flag(name)[2:]}"] if kind == "bool" else [flag(name)]
+    default_shown: bool | str = shown if kind != "bool" else "no"
+    option = typer.Option(*names, help=text, show_default=default_shown, rich_help_panel=PANELS[group])
+    python_type: Any = {"int": int, "float": float, "bool": bool, "str": str}[kind]
+    return inspect.Parameter(
+        name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=None,
+        annotation=Annotated[python_type | None, option],
+    )

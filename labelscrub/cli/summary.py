@@ -1,0 +1,132 @@
+"""What a person sees when a run has ended: the finding first, then what to look at, then where it is."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+from labelscrub.cli.console import duration, printable
+from labelscrub.records import Report, Summary
+
+TOP = 10
+
+
+def print_summary(report: Report, *, brief: bool = False, verbose: bool = False) -> None:
+    """Counts, noise rate, worst classes, confused pairs, the top ten, the files; one line where `brief`."""
+    from rich.console import Console
+
+    # Piped output keeps whole lines: a wrapped table is of no use to grep.
+    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 140
+    console = Console(width=width, highlight=False, soft_wrap=False)
+    console.print(_text(headline(report.summary), "bold"))
+    if brief:
+        return
+    console.print(_text(counts(report.summary)))
+    _print_classes(console, report.summary)
+    _print_top(console, report)
+    for note in report.summary.notes:
+        console.print(_text(f"note: {note}", "dim"))
+    if verbose:
+        for name, value in report.provenance.items():
+            console.print(_text(f"{name}: {value}", "dim"))
+    if report.out is not None:
+        console.print(_text(f"\n{_page(report)}", "bold"))
+        console.print(_text(files(report)), soft_wrap=True)
+
+
+def headline(summary: Summary) -> str:
+    """312 of 9,998 labels look wrong (3.1 %); estimated noise rate 4.0 %."""
+    sentence = (
+        f"{summary.suspects:,} of {summary.used:,} labels look wrong ({summary.suspect_rate:.1%}); "
+        f"estimated noise rate {summary.estimated_noise_rate:.1%}"
+    )
+    if summary.conflicts:
+        sentence += f"; {summary.conflicts:,} images are copies with conflicting labels"
+    return sentence
+
+
+def counts(summary: Summary) -> str:
+    """listed = used + unreadable + missing + skipped, and the commonest reasons."""
+    line = (
+        f"{summary.listed:,} listed = {summary.used:,} used + {summary.unreadable:,} unreadable "
+        f"+ {summary.missing:,} missing + {summary.skipped:,} skipped"
+    )
+    reasons = sorted(summary.reasons.items(), key=lambda item: (-item[1], item[0]))
+    if reasons:
+        shown = ", ".join(f"{reason} ({count:,})" for reason, count in reasons[:4])
+        line += f"\n  {shown}" + (f" and {len(reasons) - 4} more reasons" if len(reasons) > 4 else "")
+    return line + f"\nout-of-fold accuracy against the given labels {summary.accuracy:.1%}"
+
+
+def files(report: Report) -> str:
+    """Where the results are and what to type next."""
+    assert report.out is not None
+    clean = report.provenance.get("clean", "")
+    lines = [
+        f"{report.out / 'suspects.csv'}   the ranked list",
+        f"{report.out / clean}   the cleaned manifest; paths relative to {report.provenance['image_root']}",
+    ]
+    times = report.provenance.get("times", {})
+    if times:
+        lines.append("took " + ", ".join(f"{stage} {duration(seconds)}" for stage, seconds in times.items()))
+    return "\n".join(lines)
+
+
+def _page(report: Report) -> str:
+    assert report.out is not None
+    return f"look at them: {report.out / 'report.html'}"
+
+
+def _text(content: str, style: str = "") -> Any:
+    from rich.text import Text
+
+    # Text, never a markup string: a class named [/red] is a class, not a tag.
+    return Text(printable(content), style=style)
+
+
+def _print_classes(console: Any, summary: Summary) -> None:
+    from rich.table import Table
+
+    worst = sorted(summary.classes, key=lambda c: -(c.suspects / c.images if c.images else 0))
+    worst = [c for c in worst if c.suspects][:5]
+    if worst:
+        table = Table(
+            title="Worst classes", title_justify="left", box=None, header_style="dim", pad_edge=False
+        )
+        table.add_column("label", overflow="fold")
+        for name in ("images", "suspects", "share", "accuracy"):
+            table.add_column(name, justify="right")
+        for c in worst:
+            share = c.suspects / c.images
+            cells = (f"{c.images:,}", f"{c.suspects:,}", f"{share:.1%}", f"{c.accuracy:.1%}")
+            table.add_row(_text(c.label), *cells)
+        console.print("", table, sep="\n")
+    pairs = summary.confused_pairs[:5]
+    if pairs:
+        shown = "; ".join(f"{p.given} \N{RIGHTWARDS ARROW} {p.suggested} ({p.count:,})" for p in pairs)
+        console.print(_text(f"\nMost confused (given \N{RIGHTWARDS ARROW} suggested): {shown}"))
+    if summary.not_assessed:
+        names = ", ".join(summary.not_assessed[:8]) + (" ..." if len(summary.not_assessed) > 8 else "")
+        console.print(_text(f"Not assessed, fewer images than folds: {names}", "yellow"))
+
+
+def _print_top(console: Any, report: Report) -> None:
+    from rich.table import Table
+
+    f = report.findings
+    shown = [int(i) for i in f.order()[: TOP * 4] if f.is_suspect[i] or f.conflict[i]][:TOP]
+    if not shown:
+        return
+    table = Table(
+        title="Look at these first", title_justify="left", box=None, header_style="dim", pad_edge=False
+    )
+    table.add_column("#", justify="right")
+    table.add_column("given", overflow="fold")
+    table.add_column("suggested", overflow="fold")
+    table.add_column("score", justify="right")
+    table.add_column("image", overflow="fold")
+    for row in map(report.row, shown):
+        cells = [_text(row["given_label"]), _text(row["suggested_label"]), f"{row['score']:.3f}"]
+        table.add_row(str(row["rank"]), *cells, _text(row["path"]))
+    console.print("", table, sep="\n")

@@ -1,0 +1,1 @@
+"""Noise to try things on, and how well it was found."""

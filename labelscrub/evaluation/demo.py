@@ -1,0 +1,78 @@
+"""The demo's data: scikit-learn's digits as PNG files, some of their labels made wrong on purpose."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from labelscrub.errors import UsageError
+from labelscrub.evaluation.noise import uniform_flips
+from labelscrub.records import Report
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+RATE, SEED = 0.1, 0
+
+
+@dataclass(frozen=True, eq=False)
+class DemoData:
+    """What was written, and the truth about it."""
+
+    manifest: Path
+    wrong: NDArray[np.bool_]
+    """(N,) which rows of the manifest carry a planted error."""
+
+
+def write_digits(folder: Path) -> DemoData:
+    """Write 1,797 digit images and `labels.csv` with 10 % planted errors. The same bytes every time.
+
+    Raises:
+        UsageError: where `folder` holds something else.
+    """
+    import numpy as np
+    from PIL import Image
+    from sklearn.datasets import load_digits
+
+    if folder.exists() and any(folder.iterdir()) and not (folder / "labels.csv").exists():
+        raise UsageError(f"{folder} is not empty", "name another folder with --folder")
+    digits = load_digits()
+    truth = digits.target.astype(np.int32)
+    given = uniform_flips(truth, 10, RATE, SEED)
+    (folder / "images").mkdir(parents=True, exist_ok=True)
+    with (folder / "labels.csv").open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["path", "label", "true_label"])
+        for index, pixels in enumerate(digits.images):
+            name = f"images/{index:04d}.png"
+            Image.fromarray((pixels * (255 / 16)).astype(np.uint8)).save(folder / name)
+            writer.writerow([name, given[index], truth[index]])
+    return DemoData(folder / "labels.csv", given != truth)
+
+
+@dataclass(frozen=True)
+class Found:
+    """How many of the planted errors a report found."""
+
+    planted: int
+    suspects: int
+    found: int
+
+    @property
+    def precision(self) -> float:
+        """Share of suspects that are planted errors; 0 without suspects."""
+        return self.found / self.suspects if self.suspects else 0.0
+
+    @property
+    def recall(self) -> float:
+        """Share of planted errors among the suspects; 0 where none was planted."""
+        return self.found / self.planted if self.planted else 0.0
+
+
+def count_found(report: Report, wrong: NDArray[np.bool_]) -> Found:
+    """Compare suspects with the truth; `wrong` is (R,), by manifest row."""
+    suspect_rows = report.rows[report.findings.is_suspect]
+    return Found(int(wrong.sum()), len(suspect_rows), int(wrong[suspect_rows].sum()))

@@ -1,0 +1,147 @@
+"""`detect`: the main job."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from labelscrub import __version__
+from labelscrub.config import GROUPS, Settings
+from labelscrub.errors import UsageError
+from labelscrub.pipeline.clock import Clock
+from labelscrub.records import Event, Progress, silent
+
+if TYPE_CHECKING:
+    from labelscrub.records import Images, Manifest, Report
+
+
+def detect(
+    source: str | Path | None,
+    *,
+    out: str | Path = "labelscrub-out",
+    restart: bool = False,
+    pred_probs: str | Path | None = None,
+    labels: str | Path | None = None,
+    cache_dir: str | Path | None = None,
+    workers: int | None = None,
+    settings: Settings | None = None,
+    progress: Progress = silent,
+    **options: Any,
+) -> Report:
+    """Find the wrong labels of `source`; what `labelscrub detect` does.
+
+    Args:
+        source: image folder or manifest; None only with both `pred_probs` and `labels`.
+        out: run directory. A run that was stopped there goes on, and gives the same bytes.
+        restart: begin anew where `out` holds a run with other data or settings.
+        pred_probs: (N, K) out-of-fold probabilities of your own model: a file, or a finished run's directory.
+        labels: with `pred_probs` and no source: the labels' file.
+        cache_dir: where decoded images are kept; default in `out`.
+        workers: decoding processes; 0 decodes in this one; default one a core.
+        settings: all settings at once, instead of `options`.
+        progress: called with an Event now and then.
+        options: single settings by name: `loss="pz", cutoff=0.05`; see labelscrub.config.
+    Raises:
+        UsageError, DataError, EnvironmentProblem, ModelError: with what is wrong and what to do.
+    """
+    from labelscrub import data, detection
+    from labelscrub.pipeline import predicting, recording
+    from labelscrub.store import RunDirectory, check_not_inside
+
+    if settings is not None and options:
+        raise UsageError("give either settings or single options, not both: " + ", ".join(options))
+    settings = settings or Settings.of(options)
+    _check_arguments(source, pred_probs, labels, settings)
+    out, clock = Path(out), Clock()
+    if source is not None:
+        check_not_inside(out, Path(source))
+    with RunDirectory.open(out, restart=restart) as run:
+        if source is None:
+            manifest = data.read_labels(Path(str(labels)))
+            images = _no_images(manifest)
+        else:
+            with clock.stage("read"):
+                manifest = data.read_source(Path(source), settings.source, progress)
+            with clock.stage("decode"):
+                images = data.load_images(
+                    manifest,
+                    data.image_shape(manifest, settings.source, settings.training.image_size),
+                    settings.source,
+                    cache_dir=Path(cache_dir) if cache_dir else out / "cache",
+                    workers=_cores() if workers is None else workers,
+                    progress=progress,
+                )
+        cross_validates = pred_probs is None and settings.detection.method == "cl"
+        folds = settings.training.folds if cross_validates else 0
+        data.require_trainable(manifest, images, settings.source, folds)
+        given = manifest.labels[images.rows]
+        fingerprint: dict[str, Any] = {
+            "labelscrub": __version__,
+            "data": data.data_fingerprint(manifest, images),
+            "settings": {name: getattr(getattr(settings, group), name) for group, name in _deciding()},
+        }
+        notes: tuple[str, ...] = ()
+        with clock.stage("train"):
+            if pred_probs is not None:
+                fingerprint["training"] = {"pred_probs": predicting.identity(Path(pred_probs))}
+                run.begin(fingerprint)
+                predictions = predicting.brought(Path(pred_probs), manifest, images, fingerprint["data"])
+                folds = int(predictions.fold.max()) + 1  # 0 where no fold is known
+            else:
+                predictions, plan = predicting.train(run, manifest, images, settings, fingerprint, progress)
+                fingerprint["training"], notes = plan.fingerprint(), plan.notes
+        with clock.stage("detect"):
+            progress(Event("detect"))
+            findings, assessment = detection.find_errors(
+                predictions,
+                given,
+                manifest.classes,
+                images.rows,
+                settings.detection,
+                folds=folds,
+                conflict=detection.conflicts(images.sha256, given),
+            )
+        report = recording.make_report(
+            manifest, images, findings, assessment, settings, fingerprint, out, notes
+        )
+        if labels is not None:
+            report.provenance["labels"] = str(Path(labels).resolve())
+        recording.write(run, report, settings, clock, progress)
+        return report
+
+
+def _check_arguments(
+    source: str | Path | None, pred_probs: str | Path | None, labels: str | Path | None, settings: Settings
+) -> None:
+    if source is None and (pred_probs is None or labels is None):
+        raise UsageError(
+            "no source given", "name an image folder or a manifest, or both --pred-probs and --labels"
+        )
+    if source is not None and labels is not None:
+        raise UsageError(
+            "--labels goes with --pred-probs alone", "the labels of a source come from the source"
+        )
+    if pred_probs is not None and settings.detection.method == "aum":
+        raise UsageError("--method aum trains its own models", "leave out --pred-probs, or take --method cl")
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _no_images(manifest: Manifest) -> Images:
+    """The images of labels that came without pictures."""
+    import numpy as np
+
+    from labelscrub.records import Images
+
+    rows = np.flatnonzero(manifest.labels >= 0)
+    return Images(np.zeros((len(rows), 0, 0, 1), np.uint8), rows, np.zeros((len(rows), 32), np.uint8))
+
+
+def _deciding() -> list[tuple[str, str]]:
+    """(group, name) of the settings that a run can't change half-way; the source's act through its data."""
+    return [
+        (group, name) for group in ("training", "detection") for name in GROUPS[group].__dataclass_fields__
+    ]

@@ -1,0 +1,43 @@
+"""`check`: a verdict on a run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from labelscrub.reporting.verdict import Verdict
+
+
+def check(
+    source: str | Path,
+    *,
+    max_rate: float | None = None,
+    max_suspects: int | None = None,
+    **detect_arguments: Any,
+) -> Verdict:
+    """Judge a stored run, or a source after running `detect` on it; what `labelscrub check` does.
+
+    Args:
+        source: a run directory, or anything that `detect` takes.
+        max_rate: largest share of suspect labels that passes, 0..1.
+        max_suspects: largest number of suspects that passes.
+        detect_arguments: passed on to `detect` where `source` is no run.
+    Raises:
+        UsageError: no gate given, or a run that has not ended.
+        ModelError: figures that can't be trusted.
+    """
+    from labelscrub.reporting.run_json import parse_run_json
+    from labelscrub.reporting.verdict import judge, require_gate
+    from labelscrub.store import is_run, read_run
+
+    require_gate(max_rate, max_suspects)
+    folder = Path(source)
+    if not is_run(folder):
+        from labelscrub.pipeline.finding import detect
+
+        report = detect(source, **detect_arguments)
+        assert report.out is not None
+        folder = report.out
+    run = parse_run_json(read_run(folder))
+    return judge({**run, "out": str(folder)}, max_rate=max_rate, max_suspects=max_suspects)

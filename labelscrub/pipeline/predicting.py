@@ -1,0 +1,169 @@
+"""Predictions for a run: trained model by model and stored, or brought by the user."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from labelscrub.config import Settings
+from labelscrub.errors import DataError
+from labelscrub.records import Event, Images, Manifest, Predictions, Progress
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from labelscrub.store import RunDirectory
+    from labelscrub.training import FoldResult, TrainingPlan
+
+
+def train(
+    run: RunDirectory,
+    manifest: Manifest,
+    images: Images,
+    settings: Settings,
+    fingerprint: dict[str, Any],
+    progress: Progress,
+) -> tuple[Predictions, TrainingPlan]:
+    """Every model that the method needs, each stored when it is done; what is stored is not trained again."""
+    from labelscrub import training
+
+    labels, num_classes = manifest.labels[images.rows], len(manifest.classes)
+    plan = training.plan_training(settings.training, shape=images.pixels.shape, num_classes=num_classes)
+    run.begin({**fingerprint, "training": plan.fingerprint()})
+    for note in plan.notes:
+        progress(Event("train", message=note))
+    stored = _stored(run, "predictions", progress)
+    if stored is not None:
+        progress(Event("train", message=f"trained before, predictions taken from {run.path}"))
+        return training.predictions_from_arrays(stored), plan
+    if settings.detection.method == "aum":
+        predictions = _threshold_runs(run, images, labels, num_classes, plan, settings, progress)
+    else:
+        groups = fold_groups(manifest, images)
+        predictions = _cross_validated(run, images, labels, num_classes, groups, plan, settings, progress)
+    run.put_arrays("predictions", training.predictions_to_arrays(predictions))
+    return predictions, plan
+
+
+def _cross_validated(
+    run: RunDirectory,
+    images: Images,
+    labels: NDArray[np.int32],  # (N,)
+    num_classes: int,
+    groups: NDArray[np.int64],  # (N,)
+    plan: TrainingPlan,
+    settings: Settings,
+    progress: Progress,
+) -> Predictions:
+    from labelscrub import training
+
+    folds = settings.training.folds
+    fold = training.assign_folds(labels, groups, folds, settings.training.seed)
+
+    def trained(k: int) -> FoldResult:
+        return training.train_fold(images.pixels, labels, fold, k, num_classes, plan, progress)
+
+    results = [_resumed(run, f"fold-{k}", lambda k=k: trained(k), progress) for k in range(folds)]  # type: ignore[misc]
+    return training.combine(results, len(labels), num_classes)
+
+
+def _threshold_runs(
+    run: RunDirectory,
+    images: Images,
+    labels: NDArray[np.int32],  # (N,)
+    num_classes: int,
+    plan: TrainingPlan,
+    settings: Settings,
+    progress: Progress,
+) -> Predictions:
+    from labelscrub import training
+
+    thresholds = training.threshold_sets(len(labels), num_classes, settings.training.seed)  # (2, N)
+
+    def trained(k: int) -> FoldResult:
+        return training.train_threshold_run(
+            images.pixels, labels, thresholds[k], k, num_classes, plan, progress
+        )
+
+    results = [_resumed(run, f"threshold-run-{k}", lambda k=k: trained(k), progress) for k in (0, 1)]  # type: ignore[misc]
+    return training.combine_threshold_runs(results, thresholds, len(labels), num_classes)
+
+
+def _resumed(
+    run: RunDirectory, name: str, trained: Callable[[], FoldResult], progress: Progress
+) -> FoldResult:
+    from labelscrub.training import FoldResult
+
+    arrays = _stored(run, name, progress)
+    if arrays is not None:
+        progress(Event("train", message=f"{name} was trained before, taken from {run.path}"))
+        return FoldResult.from_arrays(arrays)
+    result = trained()
+    run.put_arrays(name, result.arrays())
+    return result
+
+
+def _stored(run: RunDirectory, name: str, progress: Progress) -> dict[str, NDArray[Any]] | None:
+    known = len(run.warnings)
+    arrays = run.get_arrays(name)
+    for warning in run.warnings[known:]:
+        progress(Event("train", message=warning))
+    return arrays
+
+
+def fold_groups(manifest: Manifest, images: Images) -> NDArray[np.int64]:
+    """(N,) images that must share a fold share a number: same bytes, or same value of the group column."""
+    import numpy as np
+
+    from labelscrub.detection import duplicate_groups
+
+    duplicates = duplicate_groups(images.sha256)
+    if manifest.groups is None:
+        return duplicates
+    from scipy.sparse import coo_array
+    from scipy.sparse.csgraph import connected_components
+
+    number_of: dict[str, int] = {}
+    values = np.array([number_of.setdefault(manifest.groups[row], len(number_of)) for row in images.rows])
+    contents = np.unique(duplicates, return_inverse=True)[1]
+    # A graph of contents and group values: an image joins its own two, and what hangs together is one group.
+    first_value = int(contents.max()) + 1
+    size = first_value + len(number_of)
+    joined = coo_array((np.ones(len(contents)), (contents, first_value + values)), shape=(size, size))
+    component = connected_components(joined, directed=False)[1]
+    return component[contents].astype(np.int64)  # type: ignore[no-any-return]
+
+
+def identity(pred_probs: Path) -> str:
+    """Digest of the probabilities that the user brings, so that a changed file is noticed."""
+    from labelscrub.store import sha256_file
+
+    file = pred_probs / "predictions.npz" if pred_probs.is_dir() else pred_probs
+    if not file.is_file():
+        raise DataError(f"there is no file {file}", "--pred-probs takes a file or a finished run's directory")
+    return sha256_file(file)
+
+
+def brought(pred_probs: Path, manifest: Manifest, images: Images, fingerprint: str) -> Predictions:
+    """The user's probabilities, in image order; those of a run keep their folds and AUM."""
+    import numpy as np
+
+    from labelscrub import data, training
+    from labelscrub.reporting.run_json import parse_run_json
+    from labelscrub.store import read_arrays, read_run
+
+    if pred_probs.is_dir():
+        run = parse_run_json(read_run(pred_probs))
+        if run["provenance"]["data"] != fingerprint:
+            raise DataError(
+                f"the run in {pred_probs} is of other data than this source",
+                "name the source that run had, as it was then",
+            )
+        arrays = read_arrays(pred_probs / "predictions.npz")
+        return replace(training.predictions_from_arrays(arrays), aum_threshold=None)
+    probabilities = data.brought_probabilities(pred_probs, manifest, images)
+    count = len(probabilities)
+    return Predictions(probabilities, np.full(count, -1, np.int16), np.full(count, np.nan, np.float32))
