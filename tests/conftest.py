@@ -3,3 +3,7 @@
 import os
 
 os.environ["OMP_NUM_THREADS"] = "1"
+import sys
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))  # tests/pictures.py, shared by several folders

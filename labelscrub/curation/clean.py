@@ -33,11 +33,11 @@ def clean_suffix(manifest: Manifest) -> str:
 def is_listing(manifest: Manifest) -> bool:
     """Whether the cleaned manifest is a plain "path,label" table, with paths relative to the manifest's root.
 
-    So for a folder, and for tables in several folders (train/metadata.csv, test/metadata.csv): each of these
-    has paths relative to its own place, so their rows mean nothing in one file.
+    So where there is no table (a folder, labels alone), and for tables in several folders (train/metadata.csv,
+    test/metadata.csv): each of these has paths relative to its own place, so their rows mean nothing in one file.
     """
     folders = {table.parent for table in manifest.tables}
-    return manifest.kind == "folder" or (len(folders) > 1 and not manifest.image_column)
+    return not folders or (len(folders) > 1 and not manifest.image_column)
 
 
 def kept_rows(manifest: Manifest, drop_rows: set[int], skipped: Sequence[Skipped]) -> NDArray[np.bool_]:
@@ -99,7 +99,7 @@ def changed_table(table: Path, how: str = "changed") -> DataError:
 
 def _write_listing(manifest: Manifest, keep: NDArray[np.bool_], file: BinaryIO) -> None:
     names = [*map(_cell, manifest.classes), ""]  # the last one is found by label -1
-    paths = manifest.paths if manifest.kind == "folder" else manifest.files
+    paths = manifest.files if manifest.tables else manifest.paths
     file.write(b"path,label\n")
     for start in range(0, len(manifest), _ROWS):
         rows = (start + np.flatnonzero(keep[start : start + _ROWS])).tolist()
