@@ -33,8 +33,8 @@ def clean_suffix(manifest: Manifest) -> str:
 def is_listing(manifest: Manifest) -> bool:
     """Whether the cleaned manifest is a plain "path,label" table, with paths relative to the manifest's root.
 
-    So where there is no table (a folder, labels alone), and for tables in several folders (train/metadata.csv,
-    test/metadata.csv): each of these has paths relative to its own place, so their rows mean nothing in one file.
+    So where there is no table (a folder, labels alone), and for tables in several folders (train/metadata.csv
+    and test/metadata.csv): each has paths relative to its own place, so their rows mean nothing in one file.
     """
     folders = {table.parent for table in manifest.tables}
     return not folders or (len(folders) > 1 and not manifest.image_column)

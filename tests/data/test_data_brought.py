@@ -74,7 +74,8 @@ def test_what_can_not_be_matched_is_refused(tmp_path, arrays, message):
 
 
 @pytest.mark.parametrize(
-    ("classes", "refused"), [(("10", "2"), True), (("2", "10"), False), (("1", "2"), False), (("a", "b"), False)]
+    ("classes", "refused"),
+    [(("10", "2"), True), (("2", "10"), False), (("1", "2"), False), (("a", "b"), False)],
 )
 def test_unnamed_columns_beside_numbers_sorted_as_text_are_refused(tmp_path, classes, refused):
     manifest, images = listed()
