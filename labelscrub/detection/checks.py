@@ -127,9 +127,6 @@ def check_better_than_chance(
     It can't see a model that learnt labels which are wrong throughout: that one agrees with them.
     """
     n = len(labels)
-    label_share = np.bincount(labels, minlength=len(classes)) / n
-    predicted_share = np.bincount(predicted, minlength=len(classes)) / n
-    observed = float((predicted == labels).mean())
     fix = (
         "check that the columns are in class order and the rows in label order"
         if brought
@@ -140,11 +137,7 @@ def check_better_than_chance(
             f"the model predicts '{classes[int(predicted[0])]}' for all {n} images, so there is no verdict",
             fix,
         )
-    expected = float(label_share @ predicted_share)
-    variance = (
-        expected + expected**2 - float((label_share * predicted_share) @ (label_share + predicted_share))
-    )
-    needed = expected + CHANCE_SIGMAS * float(np.sqrt(max(variance, 0.0) / n))
+    observed, expected, needed = _agreement(predicted, labels, len(classes))
     if observed <= needed:
         if needed >= 1:
             raise ModelError(
@@ -156,6 +149,48 @@ def check_better_than_chance(
             f"({100 * expected:.1f} %, up to {100 * needed:.1f} % by luck), so there is no verdict",
             fix,
         )
+
+
+def check_every_fold(
+    predicted: NDArray[np.integer],  # (N,)
+    labels: NDArray[np.integer],  # (N,)
+    fold: NDArray[np.integer],  # (N,) -1 where unknown
+    num_classes: int,
+) -> None:
+    """ModelError where one fold's model is at chance: its images would all be suspects, which the mean hides.
+
+    Only folds large enough for a model as good as the whole are judged, so that a small fold is not blamed.
+    """
+    overall = float((predicted == labels).mean())
+    for k in np.unique(fold[fold >= 0]):
+        members = fold == k
+        observed, expected, needed = _agreement(predicted[members], labels[members], num_classes)
+        spread = CHANCE_SIGMAS * float(np.sqrt(overall * (1 - overall) / members.sum()))
+        if observed <= needed < overall - spread:
+            raise ModelError(
+                f"the model of fold {int(k) + 1} agrees with {100 * observed:.1f} % of the labels, no better "
+                f"than chance ({100 * expected:.1f} %), where all folds together reach {100 * overall:.1f} %",
+                "its training failed: try a lower --lr, a longer --delay, or another --seed",
+            )
+
+
+def _agreement(
+    predicted: NDArray[np.integer],  # (N,)
+    labels: NDArray[np.integer],  # (N,)
+    num_classes: int,
+) -> tuple[float, float, float]:
+    """Observed agreement, the one expected of independent guesses, and what luck alone hardly exceeds."""
+    n = len(labels)
+    label_share = np.bincount(labels, minlength=num_classes) / n
+    predicted_share = np.bincount(predicted, minlength=num_classes) / n
+    expected = float(label_share @ predicted_share)
+    both = float((label_share * predicted_share) @ (label_share + predicted_share))
+    variance = max(expected + expected**2 - both, 0.0)
+    return (
+        float((predicted == labels).mean()),
+        expected,
+        expected + CHANCE_SIGMAS * float(np.sqrt(variance / n)),
+    )
 
 
 def check_enough_classes(

@@ -42,6 +42,7 @@ def find_errors(
         checks.check_aum(predictions, asked_by="--score aum")
     found = margins(predictions.pred_probs, labels)
     checks.check_better_than_chance(found.predicted, labels, classes, brought=brought)
+    checks.check_every_fold(found.predicted, labels, predictions.fold, len(classes))
 
     counts = np.bincount(labels, minlength=len(classes))
     smallest = SMALLEST_CLASS if settings.method == "aum" else max(folds, SMALLEST_CLASS)

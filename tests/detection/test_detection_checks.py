@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from detection_cases import find, noisy, predictions
 
-from labelscrub.detection.checks import check_better_than_chance, check_predictions
+from labelscrub.detection.checks import check_better_than_chance, check_every_fold, check_predictions
 from labelscrub.errors import DataError, ModelError, UsageError
 
 
@@ -188,3 +188,23 @@ def test_method_aum_checks_the_level_of_chance_as_well() -> None:
     zeros = np.zeros(500, np.float32)
     with pytest.raises(ModelError, match="no better than chance"):
         find(predictions(probs, aum=zeros, aum_threshold=zeros), labels, method="aum")
+
+
+def test_one_failed_fold_is_an_error_though_the_mean_is_fine():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 3, 500)
+    fold = np.arange(500) % 5
+    predicted = np.where(rng.random(500) < 0.9, labels, (labels + 1) % 3)
+    check_every_fold(predicted, labels, fold, 3)
+    predicted[fold == 2] = 1
+    check_better_than_chance(predicted, labels, ["a", "b", "c"], brought=False)
+    with pytest.raises(ModelError, match="fold 3 agrees with"):
+        check_every_fold(predicted, labels, fold, 3)
+    check_every_fold(predicted, labels, np.full(500, -1), 3)
+
+
+def test_a_fold_too_small_to_judge_is_not_blamed():
+    labels = np.arange(60) % 3
+    fold = np.arange(60) // 3 % 15
+    predicted = np.where(fold == 4, (labels + 1) % 3, labels)
+    check_every_fold(predicted, labels, fold, 3)
