@@ -47,6 +47,12 @@ def require_trainable(manifest: Manifest, images: Images, settings: SourceSettin
         raise DataError(f"only {used} usable images: too few to cross-validate", "give more images")
     if folds > used:
         raise UsageError(f"--folds {folds} is more than the {used} usable images", "choose fewer folds")
+    different = len(np.unique(np.ascontiguousarray(images.sha256).view("V32")))
+    if different < folds:  # copies share a fold, so some folds would be empty
+        raise DataError(
+            f"only {different} different among {used:,} images: too few for {folds} folds",
+            "give other images: exact copies say nothing new",
+        )
     if per_class.max() < folds:
         raise DataError(
             f"no class has as many usable images as there are folds ({folds}), so none could be assessed",

@@ -75,7 +75,7 @@ EXTENSIONS = {
 def sniff(data: bytes) -> str:
     """Format name by leading bytes, "" where unknown; never by extension."""
     if data[:4] == b"RIFF":
-        return "WEBP" if data[8:12] == b"WEBP" else "RIFF"
+        return "WEBP" if b"WEBP".startswith(data[8:12]) else "RIFF"  # also one that is cut short there
     if data[4:8] == b"ftyp":
         return BRANDS.get(data[8:12], "MP4")
     if data[:1] == b"P" and data[1:2] in b"123456fF" and data[2:3].isspace():

@@ -22,12 +22,14 @@ from labelscrub.data import pixel_store
 from labelscrub.data.decoding import Trait, Unreadable, header
 from labelscrub.data.filling import Filling, Teller, image_keys, read_rows, store_name, unchanged
 from labelscrub.data.formats import POINTERS
+from labelscrub.data.labels import visible
 from labelscrub.data.pixel_store import Stored
 from labelscrub.data.tasks import Job, open_regular
 from labelscrub.records import Event, Images, Manifest, Progress, SkipKind, Skipped, silent
 
 SAMPLE = 512  # images looked at for the shape
 SMALLEST, LARGEST = 8, 64  # sides chosen unasked
+SHOWN_CLASSES = 5  # in a note
 TRAIT_NOTES = (
     (
         Trait.MISNAMED,
@@ -112,7 +114,7 @@ def load_images(
         rows=rows[decoded],
         sha256=stored.sha256[decoded],
         skipped=tuple(_skipped(manifest, rows, stored)),
-        notes=tuple(_notes(stored, shape, damaged)),
+        notes=(*_notes(stored, shape, damaged), *_lost_classes(manifest, rows[decoded])),
     )
 
 
@@ -138,6 +140,18 @@ def _notes(stored: Stored, shape: ImageShape, damaged: bool) -> Iterator[str]:
             count := int(np.sum((traits & trait) != 0))
         ):
             yield _many(count, one, many)
+    contents = np.ascontiguousarray(stored.sha256[stored.failure < 0]).view("V32")
+    if copies := len(contents) - len(np.unique(contents)):
+        yield _many(copies, "image is an exact copy of another", "images are exact copies of others")
+
+
+def _lost_classes(manifest: Manifest, rows: NDArray[np.int64]) -> Iterator[str]:
+    """A note on the classes of which images are listed, but none is among the decoded `rows`."""
+    listed = np.unique(manifest.labels[manifest.labels >= 0])
+    lost = [manifest.classes[k] for k in np.setdiff1d(listed, manifest.labels[rows])]
+    if lost:
+        more = f" and {len(lost) - SHOWN_CLASSES:,} more" if len(lost) > SHOWN_CLASSES else ""
+        yield f"classes without a usable image: {', '.join(map(visible, lost[:SHOWN_CLASSES]))}{more}"
 
 
 def _many(count: int, one: str, many: str) -> str:

@@ -1,4 +1,4 @@
-"""A text manifest line by line, with the byte at which each begins: strict UTF-8, any line ending, no NUL."""
+"""A text manifest line by line, with the byte at which each begins: UTF-8, any line ending, no NUL."""
 
 from __future__ import annotations
 
@@ -37,6 +37,10 @@ class Lines(Iterator[str]):
         self.row = -1
         """Row being read, for messages; the reader of rows keeps it up to date. -1 is the header."""
         self.name = name
+        self.tolerant = False
+        """Pass on bytes that are not UTF-8, surrogate-escaped, instead of refusing them."""
+        self.foreign = False
+        """Set when a line with such bytes was passed on."""
         file.seek(self.end)
         # surrogateescape, so that a byte that is not UTF-8 is met in its own line, not somewhere in its block
         self._text = io.TextIOWrapper(file, encoding="utf-8", errors="surrogateescape", newline="")
@@ -51,18 +55,29 @@ class Lines(Iterator[str]):
         if line.isascii():
             self.end += len(line)
         else:
-            try:
-                self.end += len(line.encode("utf-8"))
-            except UnicodeEncodeError:
-                raise DataError(
-                    f"{self.where()}: not UTF-8 text (Latin-1 or Windows-1252?)",
-                    f"convert it: iconv -f WINDOWS-1252 -t UTF-8 {self.name}",
-                ) from None
+            self.end += len(line.encode("utf-8", "surrogateescape"))
+            if not is_unicode(line):
+                if not self.tolerant:
+                    raise not_utf8(self.where(), self.name)
+                self.foreign = True
         return line
 
     def where(self) -> str:
         """ "labels.csv, line 14 (row 12)", or without the row in the header."""
         return f"{self.name}, line {self.number}" + (f" (row {self.row})" if self.row >= 0 else "")
+
+
+def is_unicode(text: str) -> bool:
+    """Whether text has no bytes in it that were not UTF-8."""
+    return text.isascii() or not any("\udc80" <= char <= "\udcff" for char in text)
+
+
+def not_utf8(where: str, name: str) -> DataError:
+    """The error for a place of the file `name` that is not UTF-8."""
+    return DataError(
+        f"{where}: not UTF-8 text (Latin-1 or Windows-1252?)",
+        f"convert it: iconv -f WINDOWS-1252 -t UTF-8 {name}",
+    )
 
 
 @contextmanager

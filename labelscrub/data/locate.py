@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from labelscrub.config import SourceSettings
 from labelscrub.data.filenames import IMAGE_EXTENSIONS, extension, is_ignored, unsupported_format
 from labelscrub.data.labels import shorten
+from labelscrub.data.lines import is_unicode, not_utf8
 from labelscrub.data.pace import EVERY
 from labelscrub.data.rows import Rows
 from labelscrub.errors import DataError, UsageError
@@ -166,6 +167,8 @@ def locate(
             elif not embedded[row]:
                 found = locator.find(text, prefix, f"{name}, row {row}")
                 if isinstance(found, Problem):
+                    if not is_unicode(text):  # bytes are a name only where a file has it
+                        raise not_utf8(f"{name}, row {row}", name)
                     skipped.append(Skipped(row, text, found.kind, found.reason))
                 else:
                     file = found.file

@@ -12,7 +12,7 @@ from typing import Any
 
 from labelscrub.config import SourceSettings
 from labelscrub.data.columns import find_columns
-from labelscrub.data.lines import Lines, open_table
+from labelscrub.data.lines import Lines, is_unicode, not_utf8, open_table
 from labelscrub.data.pace import EVERY
 from labelscrub.data.rows import Rows, byte_spans
 from labelscrub.errors import DataError, UsageError
@@ -66,11 +66,16 @@ def _read_delimited(lines: Lines, settings: SourceSettings, rows: Rows) -> array
     width, paths, labels, codes = len(header), rows.paths, rows.labels, rows.labels.codes
     starts = array("q")
     lines.row = len(paths)
+    lines.tolerant = True  # of file names, which may be any bytes
     for start, cells in table:
         if len(cells) != width:
             raise DataError(
                 f"{lines.where()}: {len(cells)} cells where the header has {width}", "mend or quote this row"
             )
+        if lines.foreign:
+            if not all(is_unicode(cell) for i, cell in enumerate(cells) if i != path_at):
+                raise not_utf8(lines.where(), lines.name)
+            lines.foreign = False
         starts.append(start)
         paths.append(cells[path_at])
         codes.append(labels[cells[label_at]])

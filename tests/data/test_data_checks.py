@@ -57,6 +57,15 @@ def test_too_little(made, folds, cause):
     assert caught.value.fix
 
 
+def test_copies_of_one_picture_are_nothing_to_learn_from():
+    """bad_inputs I16."""
+    manifest, images = data([0, 1] * 10)
+    same = dataclasses.replace(images, sha256=np.tile(images.sha256[:1], (20, 1)))
+    with pytest.raises(DataError, match="only 1 different among 20 images"):
+        require_trainable(manifest, same, SourceSettings(), 5)
+    require_trainable(manifest, same, SourceSettings(), 0)  # brought probabilities need no folds
+
+
 def test_limits_can_be_raised():
     made = data([0, 1] * 10, lose([0, 1], "missing") + lose(range(2, 8), "unreadable"))
     require_trainable(*made, SourceSettings(), 5)

@@ -224,6 +224,10 @@ def test_f02_truncated(format: str, share: float) -> None:
     assert reason_of(data[: int(len(data) * share)]) == "truncated"
 
 
+def test_f02_cut_within_the_first_bytes() -> None:
+    assert reason_of(encode(photo(), "WEBP")[:6]) == "truncated"
+
+
 def test_f02_never_lenient_even_where_the_process_is(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
     data = encode(photo(), "JPEG")

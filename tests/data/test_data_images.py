@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from io import BytesIO
 from pathlib import Path
 
@@ -265,6 +266,22 @@ def test_notes_count_what_was_done_also_in_a_second_run(images_folder: Path, tmp
         assert load(manifest, tmp_path / "cache").notes == expected
     grey = load(manifest, tmp_path / "cache", ImageShape(8, 1))
     assert grey.notes == (*expected, "3 colour images read as grey")
+
+
+def test_notes_name_classes_that_lost_every_image_and_count_exact_copies(
+    images_folder: Path, tmp_path: Path
+) -> None:
+    """bad_inputs B06 and F14."""
+    contents = {"a.png": noise(0), "b.png": noise(0), "c.png": noise(0), "d.png": b"", "e.png": b""}
+    manifest = replace(
+        make(images_folder, contents),
+        classes=("cat", "dog", "unseen"),
+        labels=np.array([0, 0, 0, 1, 1], np.int32),
+    )
+    assert load(manifest, tmp_path / "cache").notes == (
+        "2 images are exact copies of others",
+        "classes without a usable image: 'dog'",
+    )
 
 
 def test_progress_is_plain_and_at_most_twenty_a_second(images_folder: Path, tmp_path: Path) -> None:

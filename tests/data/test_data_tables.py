@@ -237,3 +237,17 @@ def test_options_without_effect_are_refused(read, tmp_path):
     (tmp_path / "d" / "a").mkdir(parents=True)
     with pytest.raises(UsageError, match="--label-column has no effect on an image folder"):
         read_source(tmp_path / "d", SourceSettings(label_column="x"))
+
+
+def test_bytes_that_are_not_utf_8_are_a_file_name_where_a_file_has_it(read, tmp_path):
+    """bad_inputs F17: the clean.csv of a folder with such names can be read back."""
+    content = b"path,label\n0.jpg,a\ncaf\xe9.jpg,b\n"
+    with pytest.raises(DataError, match=r"row 1: not UTF-8"):
+        read(content)
+    with open(os.fsencode(tmp_path) + b"/caf\xe9.jpg", "wb") as file:  # noqa: PTH123  (bytes have no Path)
+        file.write(b"x")
+    manifest = read(content)
+    assert os.fsencode(manifest.files[1]) == b"caf\xe9.jpg"
+    assert pieces(manifest, content) == content.splitlines(keepends=True)
+    with pytest.raises(DataError, match=r"line 3 \(row 1\): not UTF-8"):
+        read(content.replace(b",b", b",b\xe9"))
