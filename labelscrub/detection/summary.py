@@ -14,6 +14,7 @@ WEAK_ACCURACY = 0.5  # METHOD.md: at 46 % the robust losses lose to cross-entrop
 SYSTEMATIC_RATE = (
     0.5  # more than half of a class estimated wrong is a swapped name, not a slip here and there
 )
+SHOWN_CLASSES = 3  # in a note; the table of classes has them all
 
 
 @dataclass(frozen=True)
@@ -91,12 +92,20 @@ def _notes(summaries: Sequence[ClassSummary], pairs: Sequence[ConfusedPair], acc
         notes.append(
             f"the model agrees with only {100 * accuracy:.0f} % of the labels: expect many false suspects"
         )
-    for summary in summaries:
-        if summary.estimated_noise_rate > SYSTEMATIC_RATE:  # False for NaN
-            like = next((pair.suggested for pair in pairs if pair.given == summary.label), None)
-            notes.append(
-                f"{100 * summary.estimated_noise_rate:.0f} % of '{summary.label}' look like another class"
-                + (f", mostly '{like}'" if like is not None else "")
-                + ": swapped or overlapping classes, rather than single slips?"
-            )
+    systematic = [s for s in summaries if s.estimated_noise_rate > SYSTEMATIC_RATE]  # never where it is NaN
+    if systematic:
+        systematic.sort(key=lambda s: -s.estimated_noise_rate)
+        shown = ", ".join(_like_another(s, pairs) for s in systematic[:SHOWN_CLASSES])
+        more = len(systematic) - SHOWN_CLASSES
+        notes.append(
+            f"{shown}{f' and {more} more classes' if more > 0 else ''} "
+            "look like another class: swapped or overlapping classes, rather than single slips?"
+        )
     return notes
+
+
+def _like_another(summary: ClassSummary, pairs: Sequence[ConfusedPair]) -> str:
+    """67 % of 'right' (mostly 'dark')."""
+    like = next((pair.suggested for pair in pairs if pair.given == summary.label), None)
+    mostly = f" (mostly '{like}')" if like is not None else ""
+    return f"{100 * summary.estimated_noise_rate:.0f} % of '{summary.label}'{mostly}"

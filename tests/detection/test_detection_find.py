@@ -245,8 +245,15 @@ def test_two_swapped_classes_are_found_and_called_systematic() -> None:
     findings, assessment = find(probs, labels)
     assert findings.is_suspect[labels < 2].mean() > 0.9
     swapped = [note for note in assessment.notes if "swapped" in note]
-    assert len(swapped) == 2
-    assert "'a'" in swapped[0] and "mostly 'b'" in swapped[0]
+    assert len(swapped) == 1
+    assert "'a' (mostly 'b')" in swapped[0] and "'b' (mostly 'a')" in swapped[0]
+
+
+def test_the_note_on_swapped_classes_stays_short() -> None:
+    probs, _, true = noisy(1000, 10, 0.0, sharpness=6)
+    _, assessment = find(probs, np.where(true < 5, (true + 1) % 5, true))
+    (note,) = [note for note in assessment.notes if "swapped" in note]
+    assert note.count("mostly") == 3 and "and 2 more classes look like another" in note
 
 
 def test_duplicate_groups_and_conflicts() -> None:
