@@ -62,7 +62,7 @@ def check_not_inside(out: Path, source_root: Path) -> None:
         with contextlib.suppress(OSError):  # what isn't there yet is not the source
             if folder.samefile(source_root):
                 how = "is" if folder == place else "is inside"
-                raise UsageError(f"the run directory {out} {how} the image folder {source_root}", _OTHER_OUT)
+                raise UsageError(f"the run directory {out} {how} the source {source_root}", _OTHER_OUT)
 
 
 def is_run(path: Path) -> bool:
@@ -149,6 +149,15 @@ class RunDirectory:
                 )  # rewritten as it is: an unwritable folder shows now, not after the training
                 write_atomic(state, state.read_bytes() if state.exists() else _state(None))
             yield directory
+
+    def expect(self, part: Mapping[str, Any]) -> None:
+        """UsageError where these top-level entries of the fingerprint would make `begin` refuse.
+
+        So other settings are noticed before the work that the rest of the fingerprint takes.
+        """
+        if not self._restart and isinstance(self._begun, dict):
+            old = {key: value for key, value in self._begun.items() if key in part}
+            _refuse_other(self.path, old, json.loads(_state(part))["fingerprint"])
 
     def begin(self, fingerprint: Mapping[str, Any]) -> None:
         """Say what is run, as nested JSON values. UsageError if the folder has a run of anything else.

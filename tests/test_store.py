@@ -257,6 +257,19 @@ def test_another_command_is_refused_with_what_differs(tmp_path):
     assert files(tmp_path / "run") == before
 
 
+def test_part_of_another_command_is_refused_early(tmp_path):
+    with begun(tmp_path / "run"):
+        pass
+    with store.RunDirectory.open(tmp_path / "run") as run:
+        run.expect({"seed": 1})
+        with pytest.raises(UsageError, match="seed: 1 -> 2"):
+            run.expect({"seed": 2})
+    with store.RunDirectory.open(tmp_path / "run", restart=True) as run:
+        run.expect({"seed": 2})
+    with store.RunDirectory.open(tmp_path / "new") as run:
+        run.expect({"seed": 2})
+
+
 def test_restart_removes_the_run_and_nothing_else(tmp_path):
     path = tmp_path / "run"
     with begun(path) as run:
@@ -377,7 +390,7 @@ def test_the_run_directory_is_not_in_the_images(tmp_path):
     data.mkdir()
     (tmp_path / "alias").symlink_to(data)
     for out in (data, data / "out", data / "a" / "b", tmp_path / "alias" / "out", data / ".." / "data"):
-        with pytest.raises(UsageError, match="image folder"):
+        with pytest.raises(UsageError, match="the source"):
             store.check_not_inside(out, data)
     for out in (tmp_path / "out", tmp_path / "data-out", data / ".." / "out"):
         store.check_not_inside(out, data)

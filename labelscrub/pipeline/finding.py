@@ -56,7 +56,12 @@ def detect(
     out, clock = Path(out), Clock()
     if source is not None:
         check_not_inside(out, Path(source))
+    fingerprint: dict[str, Any] = {
+        "labelscrub": __version__,
+        "settings": {name: getattr(getattr(settings, group), name) for group, name in _deciding()},
+    }
     with RunDirectory.open(out, restart=restart) as run:
+        run.expect(fingerprint)
         if source is None:
             manifest = data.read_labels(Path(str(labels)))
             images = _no_images(manifest)
@@ -76,11 +81,7 @@ def detect(
         folds = settings.training.folds if cross_validates else 0
         data.require_trainable(manifest, images, settings.source, folds)
         given = manifest.labels[images.rows]
-        fingerprint: dict[str, Any] = {
-            "labelscrub": __version__,
-            "data": data.data_fingerprint(manifest, images),
-            "settings": {name: getattr(getattr(settings, group), name) for group, name in _deciding()},
-        }
+        fingerprint["data"] = data.data_fingerprint(manifest, images)
         notes: tuple[str, ...] = ()
         with clock.stage("train"):
             if pred_probs is not None:
@@ -114,6 +115,8 @@ def detect(
 def _check_arguments(
     source: str | Path | None, pred_probs: str | Path | None, labels: str | Path | None, settings: Settings
 ) -> None:
+    if source is not None and not str(source):  # Path("") would be the working directory
+        raise UsageError("the source's name is empty", "is the variable set that it comes from?")
     if source is None and (pred_probs is None or labels is None):
         raise UsageError(
             "no source given", "name an image folder or a manifest, or both --pred-probs and --labels"

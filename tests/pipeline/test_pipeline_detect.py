@@ -73,8 +73,12 @@ def test_the_same_again_trains_nothing_and_gives_the_same_bytes(done):
 def test_other_settings_are_refused_with_what_differs_and_taken_with_restart(tmp_path):
     write_folder(tmp_path / "images")
     labelscrub.detect(tmp_path / "images", out=tmp_path / "run", workers=0, **QUICK)
+    stages = []
     with pytest.raises(UsageError, match=r"seed: 0 -> 1"):
-        labelscrub.detect(tmp_path / "images", out=tmp_path / "run", workers=0, seed=1, **QUICK)
+        labelscrub.detect(
+            tmp_path / "images", out=tmp_path / "run", workers=0, seed=1, progress=stages.append, **QUICK
+        )
+    assert not stages  # noticed before anything is read
     labelscrub.detect(tmp_path / "images", out=tmp_path / "run", workers=0, seed=1, restart=True, **QUICK)
 
 
@@ -237,6 +241,7 @@ def test_probabilities_and_labels_need_no_images(tmp_path):
     ("arguments", "message"),
     [
         ({"source": None}, "no source given"),
+        ({"source": ""}, "name is empty"),
         ({"source": "x", "labels": "y"}, "--labels goes with"),
         ({"source": "x", "pred_probs": "p", "method": "aum"}, "trains its own models"),
         ({"source": "x", "settings": labelscrub.Settings(), "folds": 3}, "either settings or single options"),
