@@ -53,10 +53,12 @@ def require_trainable(manifest: Manifest, images: Images, settings: SourceSettin
             f"only {different} different among {used:,} images: too few for {folds} folds",
             "give other images: exact copies say nothing new",
         )
-    if per_class.max() < folds:
+    judged = int((per_class >= folds).sum())
+    if judged < 2:
         raise DataError(
-            f"no class has as many usable images as there are folds ({folds}), so none could be assessed",
-            "give more images a class or choose fewer --folds",
+            f"{'no class has' if not judged else 'only one class has'} as many usable images as there are "
+            f"folds ({folds}), but it takes two to tell labels apart",
+            "give more images of the small classes or choose fewer --folds",
         )
 
 

@@ -98,9 +98,7 @@ def list_folder(path: str, pace: Pace | None = None, before: int = 0) -> Listing
     return Listing(files, folders, frozenset(links), problems, ignored)
 
 
-def read_folder(
-    source: Path, parts: Sequence[str], settings: SourceSettings, pace: Pace, notes: Sequence[str] = ()
-) -> Manifest:
+def read_folder(source: Path, parts: Sequence[str], settings: SourceSettings, pace: Pace) -> Manifest:
     """The rows of an image folder.
 
     parts: the folders, relative to the source and with '/', whose sub-folders are the classes: ("",), or with
@@ -146,7 +144,7 @@ def read_folder(
         files=files,
         labels=labels,
         skipped=tuple(scan.skipped),
-        notes=(*notes, *_notes(scan, empty), *similar_names(classes)),
+        notes=(*_notes(scan, empty), *similar_names(classes)),
     )
 
 

@@ -15,7 +15,7 @@ from labelscrub.data.locate import locate
 from labelscrub.data.pace import Pace
 from labelscrub.data.parquet_rows import read_parquet_table
 from labelscrub.data.rows import Rows
-from labelscrub.data.splits import all_splits, choose_splits, split_kind
+from labelscrub.data.splits import all_splits, choose_splits, reject_split_classes
 from labelscrub.data.tables import read_text_table
 from labelscrub.errors import EnvironmentProblem, UsageError
 from labelscrub.records import Manifest, Progress, SourceKind, silent
@@ -90,11 +90,9 @@ def _read_directory(source: Path, settings: SourceSettings, pace: Pace) -> Manif
             raise UsageError(
                 f"{flag(name)} has no effect on an image folder", f"leave it out; {source} has no table"
             )
-    notes = []
-    look_like_splits = [name for name in listing.folders if split_kind(name)]
-    if not splits and len({split_kind(name) for name in look_like_splits}) > 1:
-        notes.append(f"{' and '.join(look_like_splits)} read as classes: there are other folders beside them")
-    return read_folder(source, [f"{name}/" for name in splits] or [""], settings, pace, notes)
+    if not splits and settings.classes is None:
+        reject_split_classes(listing.folders, source)
+    return read_folder(source, [f"{name}/" for name in splits] or [""], settings, pace)
 
 
 def _read_tables(

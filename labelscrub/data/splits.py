@@ -44,3 +44,14 @@ def choose_splits(names: Sequence[str], wanted: str | None, source: Path) -> lis
             f"{source} has no split {wanted!r}; its splits are: {listed}", "or read all: --split all"
         )
     return found
+
+
+def reject_split_classes(names: Iterable[str], source: Path) -> None:
+    """Refuse class folders of which several are named as splits: one alone, say of trains, may be a class."""
+    found = [name for name in names if split_kind(name)]
+    if len({split_kind(name) for name in found}) > 1:
+        raise UsageError(
+            f"{source}: {' and '.join(found)} look like splits, but there are other folders beside them",
+            f"give one split as the source, such as {source / found[0]}, or move the other folders out; "
+            "if all are classes, list them with --classes FILE",
+        )

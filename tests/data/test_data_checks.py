@@ -33,7 +33,8 @@ def lose(rows, kind, reason="gone"):
 
 def test_enough():
     require_trainable(*data([0, 1] * 5), SourceSettings(), 5)
-    require_trainable(*data([0] * 5 + [1]), SourceSettings(), 5)  # the second class is just not assessed
+    three = data([0] * 5 + [1] * 5 + [2], classes=("cat", "dog", "rare"))
+    require_trainable(*three, SourceSettings(), 5)  # the third class is just not assessed
 
 
 @pytest.mark.parametrize(
@@ -45,6 +46,7 @@ def test_enough():
         (data([0] * 9 + [1], lost=lose([9], "unreadable")), 5, "at least 2 classes"),
         (data([0, 1, 1]), 2, "only 3 usable"),
         (data([0, 1] * 3), 4, "no class has as many usable images"),
+        (data([0] * 50 + [1]), 5, "only one class has as many usable images"),  # bad_inputs B05
         (data([0, 1] * 5, lose([0, 1], "missing")), 5, r"2 of 10 .* \(2 gone\), more than --max-missing 0.1"),
         (data([0, 1] * 5, lose([0], "missing"), lose([1], "missing")), 5, "2 of 10 .* missing"),
         (data([0, 1] * 5, lose([9], "unreadable"), lose(range(5), "unreadable")), 5, "6 of 10 .* unreadable"),

@@ -195,10 +195,16 @@ def test_splits_are_asked_about_and_never_classes(tmp_path):
         read(tmp_path, split="test")
 
 
-def test_split_names_beside_others_are_classes_with_a_note(tmp_path):
-    manifest = read(make(tmp_path, "car/1.jpg", "train/1.jpg", "test/1.jpg"))
-    assert manifest.classes == ("car", "test", "train")
-    assert "read as classes" in manifest.notes[0]
+def test_split_names_beside_others_are_classes_only_where_they_are_listed(tmp_path):
+    """bad_inputs L07."""
+    images = make(tmp_path / "images", "car/1.jpg", "train/1.jpg", "test/1.jpg")
+    with pytest.raises(UsageError, match="test and train look like splits"):
+        read(images)
+    (tmp_path / "classes.txt").write_text("car\ntest\ntrain\n")
+    listed = read(images, classes=str(tmp_path / "classes.txt"))
+    assert listed.classes == ("car", "test", "train")
+    (images / "test").rename(images / "bus")
+    assert read(images).classes == ("bus", "car", "train")
 
 
 @pytest.mark.parametrize(
