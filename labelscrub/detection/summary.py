@@ -14,6 +14,7 @@ WEAK_ACCURACY = 0.5  # METHOD.md: at 46 % the robust losses lose to cross-entrop
 SYSTEMATIC_RATE = (
     0.5  # more than half of a class estimated wrong is a swapped name, not a slip here and there
 )
+FEWEST_EXPECTED, FOUND_SHARE = 5, 0.5  # fewer suspects than this share of the estimate are worth a word
 SHOWN_CLASSES = 3  # in a note; the table of classes has them all
 
 
@@ -69,7 +70,7 @@ def assess(
         classes=summaries,
         confused_pairs=pairs,
         not_assessed=tuple(s.label for s in summaries if s.images and not s.assessed),
-        notes=(*notes, *_notes(summaries, pairs, accuracy)),
+        notes=(*notes, *_notes(summaries, pairs, accuracy, noise_rate)),
     )
 
 
@@ -86,11 +87,20 @@ def confused_pairs(
     )
 
 
-def _notes(summaries: Sequence[ClassSummary], pairs: Sequence[ConfusedPair], accuracy: float) -> list[str]:
+def _notes(
+    summaries: Sequence[ClassSummary], pairs: Sequence[ConfusedPair], accuracy: float, noise_rate: float
+) -> list[str]:
     notes = []
     if accuracy < WEAK_ACCURACY:
         notes.append(
             f"the model agrees with only {100 * accuracy:.0f} % of the labels: expect many false suspects"
+        )
+    suspects = sum(s.suspects for s in summaries)
+    expected = noise_rate * sum(s.images for s in summaries if s.assessed)
+    if expected >= FEWEST_EXPECTED and suspects < FOUND_SHARE * expected:
+        notes.append(
+            f"about {expected:.0f} labels are estimated wrong, but only {suspects} could be singled out: the "
+            "model learnt the rest as they are, so look at the classes it confuses"
         )
     systematic = [s for s in summaries if s.estimated_noise_rate > SYSTEMATIC_RATE]  # never where it is NaN
     if systematic:
@@ -98,7 +108,7 @@ def _notes(summaries: Sequence[ClassSummary], pairs: Sequence[ConfusedPair], acc
         shown = ", ".join(_like_another(s, pairs) for s in systematic[:SHOWN_CLASSES])
         more = len(systematic) - SHOWN_CLASSES
         notes.append(
-            f"{shown}{f' and {more} more classes' if more > 0 else ''} "
+            f"{shown}{f' and {more} more' if more > 0 else ''} "
             "look like another class: swapped or overlapping classes, rather than single slips?"
         )
     return notes

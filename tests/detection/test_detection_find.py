@@ -249,11 +249,20 @@ def test_two_swapped_classes_are_found_and_called_systematic() -> None:
     assert "'a' (mostly 'b')" in swapped[0] and "'b' (mostly 'a')" in swapped[0]
 
 
+def test_wrong_labels_that_the_model_learnt_are_told_as_a_number() -> None:
+    """bad_inputs B09: most of class a is filed under b, so the model calls all of it b, unsurely."""
+    labels = np.repeat([0, 1, 1, 2], [10, 20, 30, 30])
+    seen_as = np.array([[0.35, 0.6, 0.05], [0.02, 0.96, 0.02], [0.01, 0.01, 0.98]], np.float32)
+    findings, assessment = find(seen_as[np.repeat([0, 0, 1, 2], [10, 20, 30, 30])], labels)
+    assert not findings.is_suspect.any()
+    assert any("estimated wrong, but only 0 could be singled out" in note for note in assessment.notes)
+
+
 def test_the_note_on_swapped_classes_stays_short() -> None:
     probs, _, true = noisy(1000, 10, 0.0, sharpness=6)
     _, assessment = find(probs, np.where(true < 5, (true + 1) % 5, true))
     (note,) = [note for note in assessment.notes if "swapped" in note]
-    assert note.count("mostly") == 3 and "and 2 more classes look like another" in note
+    assert note.count("mostly") == 3 and "and 2 more look like another" in note
 
 
 def test_duplicate_groups_and_conflicts() -> None:
