@@ -1,0 +1,21 @@
+"""Losses, networks, folds: labelled images in, Predictions out. `labelscrub.training.losses` stands alone."""
+
+from labelscrub.training.fold import FoldResult, combine, train_fold
+from labelscrub.training.folds import assign_folds
+from labelscrub.training.plan import TrainingPlan, plan_training
+from labelscrub.training.stored import predictions_from_arrays, predictions_to_arrays
+from labelscrub.training.threshold import combine_threshold_runs, threshold_sets, train_threshold_run
+
+__all__ = [
+    "FoldResult",
+    "TrainingPlan",
+    "assign_folds",
+    "combine",
+    "combine_threshold_runs",
+    "plan_training",
+    "predictions_from_arrays",
+    "predictions_to_arrays",
+    "threshold_sets",
+    "train_fold",
+    "train_threshold_run",
+]
