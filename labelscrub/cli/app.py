@@ -63,6 +63,10 @@ def main(arguments: Sequence[str]) -> int:
         # Whoever read our output has left (`| head`); Python would complain once more while closing stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 128 + signal.SIGPIPE
+    except SystemExit as stop:
+        if isinstance(stop.__context__, BrokenPipeError):  # rich has met it, and would make it a 1
+            return 128 + signal.SIGPIPE
+        raise
     except MemoryError:
         if debug:
             raise
@@ -95,10 +99,25 @@ def _stop_on_signals() -> dict[signal.Signals, signal.Handlers]:
 
     def stop(signum: int, frame: FrameType | None) -> None:
         signal.signal(signum, signal.SIG_DFL)
-        raise Interrupted(signum)
+        interrupt(signum, frame)
+
+    def interrupt(signum: int, frame: FrameType | None) -> None:
+        if not _is_importing(frame):
+            raise Interrupted(signum)
+        # torch's C++ imports Python modules, and aborts where an exception comes out of one: a little later
+        signal.signal(signal.SIGALRM, lambda _, later: interrupt(signum, later))
+        signal.setitimer(signal.ITIMER_REAL, 0.05)
 
     wanted = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
     return {signum: signal.signal(signum, stop) for signum in wanted}  # type: ignore[misc]
+
+
+def _is_importing(frame: FrameType | None) -> bool:
+    while frame is not None:
+        if frame.f_code.co_filename.startswith("<frozen importlib"):
+            return True
+        frame = frame.f_back
+    return False
 
 
 def _complain(cause: str, fix: str = "") -> None:

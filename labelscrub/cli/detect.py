@@ -83,6 +83,6 @@ def detect(
             progress=progress,
         )
     if format == "json":
-        typer.echo((out / "run.json").read_text(encoding="utf-8"), nl=False)
+        typer.echo((out / "run.json").read_bytes(), nl=False)  # UTF-8, whatever the terminal has
     else:
         print_summary(report, brief=quiet, verbose=verbose)

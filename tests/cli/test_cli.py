@@ -198,3 +198,56 @@ def test_a_signal_ends_the_run_and_the_same_command_goes_on(tmp_path, finished, 
     assert subprocess.run(command, capture_output=True, check=False).returncode == 0
     for name in ("suspects.csv", "report.parquet", "clean.csv"):
         assert (tmp_path / "run" / name).read_bytes() == (folder / "run" / name).read_bytes()
+
+
+def test_a_signal_waits_for_the_import_under_way(tmp_path):
+    (tmp_path / "slow.py").write_text(
+        "import os, signal\nos.kill(os.getpid(), signal.SIGTERM)\ndone = True\n"
+    )
+    script = (
+        "import time, sys\n"
+        "from labelscrub.cli import app\n"
+        "app._stop_on_signals()\n"
+        "try:\n"
+        "    import slow\n"
+        "    time.sleep(10)\n"
+        "except app.Interrupted as stop:\n"
+        "    print(stop.signum, sys.modules['slow'].done)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path, check=True, timeout=20
+    )
+    assert done.stdout.split() == [str(int(signal.SIGTERM)), "True"]
+
+
+def test_missing_probabilities_are_noticed_before_anything_is_decoded(finished, tmp_path):
+    folder, _ = finished
+    done = labelscrub(
+        "detect", folder / "images", "--out", tmp_path / "run", "--pred-probs", tmp_path / "p.npy"
+    )
+    assert done.returncode == 2 and "there is no file" in done.stderr
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_terminal_without_unicode_gets_escapes_and_json_stays_utf_8(tmp_path):
+    write_folder(tmp_path / "images")
+    (tmp_path / "images" / "dark").rename(tmp_path / "images" / "d\u00e4rk")
+    arguments = ("detect", tmp_path / "images", "--out", tmp_path / "run", *OPTIONS)
+    done = labelscrub(*arguments, PYTHONIOENCODING="ascii")
+    assert done.returncode == 0, done.stderr
+    assert "d\\xe4rk" in done.stdout
+    again = labelscrub(*arguments, "--format", "json", PYTHONIOENCODING="ascii")
+    assert "d\u00e4rk" in {c["label"] for c in json.loads(again.stdout)["summary"]["classes"]}
+
+
+@pytest.mark.parametrize("arguments", ["detect --help", "check RUN --max-rate 0.5 --format markdown"])
+def test_whoever_reads_our_output_may_leave(finished, arguments):
+    command = f"{sys.executable} -m labelscrub {arguments} | true; exit ${{PIPESTATUS[0]}}"
+    command = command.replace("RUN", str(finished[0] / "run"))
+    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
+    assert done.returncode in (0, 141) and done.stderr == ""
+
+
+def test_without_stdout_and_stderr_the_run_goes_on(finished):
+    command = f"{sys.executable} -m labelscrub check {finished[0] / 'run'} --max-rate 0.5 >&- 2>&-"
+    assert subprocess.run(["bash", "-c", command], check=False).returncode == 0
