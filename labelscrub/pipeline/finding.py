@@ -60,6 +60,8 @@ def detect(
         "labelscrub": __version__,
         "settings": {name: getattr(getattr(settings, group), name) for group, name in _deciding()},
     }
+    if pred_probs is not None:
+        fingerprint["training"] = {"pred_probs": predicting.identity(Path(pred_probs))}
     with RunDirectory.open(out, restart=restart) as run:
         run.expect(fingerprint)
         if source is None:
@@ -85,7 +87,6 @@ def detect(
         notes: tuple[str, ...] = ()
         with clock.stage("train"):
             if pred_probs is not None:
-                fingerprint["training"] = {"pred_probs": predicting.identity(Path(pred_probs))}
                 run.begin(fingerprint)
                 predictions = predicting.brought(Path(pred_probs), manifest, images, fingerprint["data"])
                 folds = int(predictions.fold.max()) + 1  # 0 where no fold is known

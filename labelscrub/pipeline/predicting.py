@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from labelscrub.config import Settings
-from labelscrub.errors import DataError
+from labelscrub.errors import DataError, UsageError
 from labelscrub.records import Event, Images, Manifest, Predictions, Progress
 
 if TYPE_CHECKING:
@@ -143,7 +143,9 @@ def identity(pred_probs: Path) -> str:
 
     file = pred_probs / "predictions.npz" if pred_probs.is_dir() else pred_probs
     if not file.is_file():
-        raise DataError(f"there is no file {file}", "--pred-probs takes a file or a finished run's directory")
+        raise UsageError(
+            f"there is no file {file}", "--pred-probs takes a file or a finished run's directory"
+        )
     return sha256_file(file)
 
 
