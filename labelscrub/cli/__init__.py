@@ -16,6 +16,9 @@ def run(arguments: Sequence[str] | None = None) -> None:
 
     At once, without Python's clearing up: with torch loaded that takes seconds, also after a Ctrl-C.
     """
+    if sys.getfilesystemencoding() != "utf-8" and not sys.flags.ignore_environment:
+        os.environ["PYTHONUTF8"] = "1"  # else file names, and so the results, would depend on the locale
+        os.execv(sys.executable, sys.orig_argv)
     for name in ("stdout", "stderr"):
         stream: Any = getattr(sys, name)
         if stream is None:  # closed by whoever started us

@@ -251,3 +251,18 @@ def test_whoever_reads_our_output_may_leave(finished, arguments):
 def test_without_stdout_and_stderr_the_run_goes_on(finished):
     command = f"{sys.executable} -m labelscrub check {finished[0] / 'run'} --max-rate 0.5 >&- 2>&-"
     assert subprocess.run(["bash", "-c", command], check=False).returncode == 0
+
+
+def test_the_locale_has_no_say_in_file_names(tmp_path):
+    """bad_inputs E14."""
+    write_folder(tmp_path / "images")
+    (tmp_path / "images" / "dark").rename(tmp_path / "images" / "d\u00e4rk")
+    outputs = []
+    for locale in ({}, {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}):
+        run = tmp_path / f"run{len(outputs)}"
+        done = labelscrub("detect", tmp_path / "images", "--out", run, *OPTIONS, **locale)
+        assert done.returncode == 0, done.stderr
+        outputs.append(
+            [(run / name).read_bytes() for name in ("suspects.csv", "report.parquet", "clean.csv")]
+        )
+    assert outputs[0] == outputs[1]
