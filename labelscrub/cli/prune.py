@@ -41,7 +41,7 @@ def prune(
         ),
     ] = None,
     yes: Annotated[
-        bool, typer.Option("--yes", "-y", help="Go ahead even where a whole class or half the data would go.")
+        bool, typer.Option("--yes", "-y", help="Go ahead even where more than half of a class would go.")
     ] = False,
     quiet: Quiet = False,
     debug: Debug = False,

@@ -165,17 +165,15 @@ def needs_confirmation(
     table: SuspectTable,
     chosen: NDArray[np.bool_],  # (R,)
 ) -> str | None:
-    """A sentence where dropping the chosen rows takes a whole class or over half of the images; else None."""
-    images, dropped = int(table.used.sum()), int(chosen.sum())
+    """A sentence where dropping the chosen rows takes over half of a class; else None."""
     classes = len(table.labels)
     before = np.bincount(table.given[table.used], minlength=classes)
-    emptied = np.flatnonzero((before > 0) & (np.bincount(table.given[chosen], minlength=classes) == before))
-    if len(emptied):
-        names = ", ".join(f"'{table.labels[label]}'" for label in emptied[:3])
-        more = f" and {len(emptied) - 3} more" if len(emptied) > 3 else ""
-        return f"this drops every image of {'class' if len(emptied) == 1 else 'classes'} {names}{more}"
-    if dropped > LARGE_SHARE * images:
-        return f"this drops {dropped:,} of {images:,} images ({dropped / images:.0%})"
+    gone = np.bincount(table.given[chosen], minlength=classes)
+    # Not only whole classes: confident learning always leaves a few images of each
+    if len(shrunk := np.flatnonzero(gone > LARGE_SHARE * before)):
+        shown = ", ".join(f"'{table.labels[k]}' ({gone[k]:,} of {before[k]:,})" for k in shrunk[:3])
+        more = f" and {len(shrunk) - 3} more" if len(shrunk) > 3 else ""
+        return f"this drops most images of {'class' if len(shrunk) == 1 else 'classes'} {shown}{more}"
     return None
 
 

@@ -50,7 +50,7 @@ def prune(
         max_per_class: leave out at most so many of each given label, the worst first.
         top: leave out only the first so many in rank.
         source: where the source is now, if it has moved.
-        yes: go ahead even where a whole class, or more than half of all rows, would go.
+        yes: go ahead even where more than half of a class would go.
     Raises:
         UsageError: no finished run, edited results, an existing target, or confirmation needed.
         DataError: the data changed since the run.
