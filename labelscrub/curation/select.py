@@ -20,7 +20,7 @@ from labelscrub.records import Manifest, Skipped
 
 _LISTED = ["row", "path", "status", "reason", "same_as", "given_label"]
 _FOUND = ["suggested_label", "is_suspect", "score", "rank", "conflict", "sha256"]
-LARGE_SHARE = 0.5  # of the used images: dropping more needs a yes
+LARGE_SHARE = 0.5  # of a class: dropping more of its images needs a yes
 
 
 @dataclass(frozen=True, eq=False)
