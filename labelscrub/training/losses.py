@@ -88,13 +88,18 @@ def blurry(
     labels: Tensor,  # (B,)
     *,
     gamma: float,
+    hold_weight: bool = False,
 ) -> Tensor:
     """-p^gamma log p (paper, equation 4). Returns (B,); cross-entropy at gamma = 0.
 
-    Its gradient with respect to p changes sign at p = exp(-1 / gamma): below, training pushes p down.
+    Its gradient with respect to p changes sign at p = exp(-1 / gamma): below, training pushes p down, and as the
+    loss is 0 at p = 0 too, predicting one class for everything is a minimum. Networks trained from scratch end
+    there. `hold_weight` takes p^gamma as a constant in the gradient, which is then p^gamma times cross-entropy's:
+    the same values, the same de-weighting of what looks mislabelled, and no way to that minimum.
     """
     log_p = _log_p_given(logits, labels)
-    return -torch.exp(gamma * log_p) * log_p
+    weight = torch.exp(gamma * log_p)
+    return -(weight.detach() if hold_weight else weight) * log_p
 
 
 def piecewise_zero(
@@ -119,7 +124,7 @@ _BY_NAME: dict[str, Callable[..., Tensor]] = {
     "gce": generalized_cross_entropy,
     "anl-ce": functools.partial(anl, base="ce"),
     "anl-fl": functools.partial(anl, base="focal"),
-    "bl": blurry,
+    "bl": functools.partial(blurry, hold_weight=True),
     "pz": piecewise_zero,
 }
 

@@ -84,14 +84,26 @@ def test_agrees_with_the_slow_twin(
     np.testing.assert_allclose(found.numpy(), np.array(expected).reshape(-1), rtol=1e-9, atol=1e-12)
 
 
-@pytest.mark.parametrize(("name", "parameters"), [case for case in CASES if case[0] != "anl-fl"])
+@pytest.mark.parametrize(("name", "parameters"), [case for case in CASES if case[0] not in ("anl-fl", "bl")])
 def test_gradient_in_float64(name: str, parameters: dict[str, float]) -> None:
-    """anl-fl has the test below: its focal weight is a constant in the gradient by definition."""
+    """anl-fl and bl have tests below: their weights are constants in the gradient."""
     logits, labels = batch(12, 5, spread=1.0)  # p stays away from the jump of pz and the clamp of anl
     p = logits.softmax(1).gather(1, labels[:, None])
     assert ((p - 0.05).abs() > 1e-3).all()
     loss = losses.make_loss(name, **parameters)
     assert torch.autograd.gradcheck(lambda z: loss(z, labels), logits.requires_grad_())
+
+
+def test_blurry_gradient_is_the_equations_or_weighted_cross_entropys() -> None:
+    logits, labels = batch(12, 5)
+    logits.requires_grad_()
+    assert torch.autograd.gradcheck(lambda z: losses.blurry(z, labels, gamma=0.3), logits)
+    held = losses.make_loss("bl", gamma=0.3)(logits, labels)
+    torch.testing.assert_close(held, losses.blurry(logits, labels, gamma=0.3))
+    (found,) = torch.autograd.grad(held.sum(), logits)
+    (cross_entropys,) = torch.autograd.grad(losses.cross_entropy(logits, labels).sum(), logits)
+    p = logits.detach().softmax(1).gather(1, labels[:, None])
+    torch.testing.assert_close(found, p**0.3 * cross_entropys)
 
 
 def test_anl_focal_weight_is_constant_in_the_gradient() -> None:
