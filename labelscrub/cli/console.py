@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any
 
 from labelscrub.records import Event
+from labelscrub.reporting.text import one_line
 
 TITLES = {
     "scan": "Reading the source",
@@ -21,11 +22,8 @@ TITLES = {
 
 
 def printable(text: str) -> str:
-    """Text that is safe to print: control characters and undecodable bytes shown as escapes."""
-    return "".join(
-        char if char.isprintable() or char == "\n" else char.encode("unicode_escape", "replace").decode()
-        for char in text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
-    )
+    """Text that is safe to print: control characters and undecodable bytes shown as escapes, lines kept."""
+    return "\n".join(map(one_line, text.split("\n")))
 
 
 def duration(seconds: float) -> str:
@@ -74,6 +72,8 @@ class ProgressDisplay:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if self._bars is not None:
+            if error is None:
+                self._finish_bar()
             self._bars.stop()
 
     def __call__(self, event: Event) -> None:
@@ -101,9 +101,15 @@ class ProgressDisplay:
         self._stage_began = self._line_at = time.monotonic()
         title = TITLES.get(event.stage, event.stage)
         if self._bars is not None:
+            self._finish_bar()
             self._task = self._bars.add_task("", title=f"{title:<22}", detail="", total=None)
         else:
             self._line(f"{title} ...")
+
+    def _finish_bar(self) -> None:
+        """A stage has ended when the next one begins; not all of them count what they do."""
+        if self._task is not None:
+            self._bars.update(self._task, total=1.0, completed=1.0)
 
     def _share(self, event: Event) -> float:
         inner = event.done / event.total if event.total else 0.0
@@ -115,7 +121,7 @@ class ProgressDisplay:
             parts.append(f"fold {event.fold}/{event.folds}")
         if event.epochs:
             parts.append(f"epoch {event.epoch}/{event.epochs}")
-        if not event.folds:
+        if event.unit and not event.folds:
             parts.append(f"{event.done:,}" + (f"/{event.total:,}" if event.total else "") + f" {event.unit}")
         if event.images_per_second:
             parts.append(f"{event.images_per_second:,.0f} images/s")
