@@ -43,7 +43,7 @@ class Interrupted(BaseException):
 def main(arguments: Sequence[str]) -> int:
     """Run the command line; returns the exit code. Nothing but `--debug` prints a traceback."""
     debug = "--debug" in arguments
-    # torch's threads wait for each other busily by default, which halves their speed beside any other program.
+    # torch's threads wait for each other busily by default: beside any other program that halves their speed.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     handled = _stop_on_signals()
     try:

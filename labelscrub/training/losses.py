@@ -92,10 +92,10 @@ def blurry(
 ) -> Tensor:
     """-p^gamma log p (paper, equation 4). Returns (B,); cross-entropy at gamma = 0.
 
-    Its gradient with respect to p changes sign at p = exp(-1 / gamma): below, training pushes p down, and as the
-    loss is 0 at p = 0 too, predicting one class for everything is a minimum. Networks trained from scratch end
-    there. `hold_weight` takes p^gamma as a constant in the gradient, which is then p^gamma times cross-entropy's:
-    the same values, the same de-weighting of what looks mislabelled, and no way to that minimum.
+    Its gradient with respect to p changes sign at p = exp(-1 / gamma): below, training pushes p down, and as
+    the loss is 0 at p = 0 too, predicting one class for everything is a minimum, where networks trained from
+    scratch end. `hold_weight` takes p^gamma as a constant in the gradient, which is then p^gamma times
+    cross-entropy's: the same values, the same de-weighting of what looks mislabelled, no such minimum.
     """
     log_p = _log_p_given(logits, labels)
     weight = torch.exp(gamma * log_p)
