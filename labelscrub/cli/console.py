@@ -135,10 +135,10 @@ class ProgressDisplay:
         return "  ".join(parts)
 
     def _seconds_left(self, event: Event) -> float | None:
-        covered, elapsed = self._share(event) - self._start_share, time.monotonic() - self._stage_began
-        if event.total is None or covered <= 0 or elapsed < 1:
+        share, elapsed = self._share(event), time.monotonic() - self._stage_began
+        if event.total is None or elapsed < 1 or not self._start_share < share < 1:
             return None
-        return elapsed * (1 - self._share(event)) / covered
+        return elapsed * (1 - share) / (share - self._start_share)
 
     def _plain(self, event: Event) -> None:
         """A line for each fold's end, with -v for each epoch's, and one every ten seconds."""

@@ -10,6 +10,7 @@ from labelscrub.cli.console import duration, printable
 from labelscrub.records import Report, Summary
 
 TOP = 10
+NAME = 48  # characters of a label shown
 
 
 def print_summary(report: Report, *, brief: bool = False, verbose: bool = False) -> None:
@@ -78,6 +79,11 @@ def _page(report: Report) -> str:
     return f"look at them: {report.out / 'report.html'}"
 
 
+def _name(label: str) -> str:
+    """A label that fits a table, whatever its length."""
+    return label if len(label) <= NAME else f"{label[: NAME - 12]}...{label[-9:]}"
+
+
 def _text(content: str, style: str = "") -> Any:
     from rich.text import Text
 
@@ -100,14 +106,17 @@ def _print_classes(console: Any, summary: Summary) -> None:
         for c in worst:
             share = c.suspects / c.images
             cells = (f"{c.images:,}", f"{c.suspects:,}", f"{share:.1%}", f"{c.accuracy:.1%}")
-            table.add_row(_text(c.label), *cells)
+            table.add_row(_text(_name(c.label)), *cells)
         console.print("", table, sep="\n")
     pairs = summary.confused_pairs[:5]
     if pairs:
-        shown = "; ".join(f"{p.given} \N{RIGHTWARDS ARROW} {p.suggested} ({p.count:,})" for p in pairs)
-        console.print(_text(f"\nMost confused (given \N{RIGHTWARDS ARROW} suggested): {shown}"))
+        arrow = "\N{RIGHTWARDS ARROW}"
+        shown = "; ".join(f"{_name(p.given)} {arrow} {_name(p.suggested)} ({p.count:,})" for p in pairs)
+        console.print(_text(f"\nMost confused (given {arrow} suggested): {shown}"))
     if summary.not_assessed:
-        names = ", ".join(summary.not_assessed[:8]) + (" ..." if len(summary.not_assessed) > 8 else "")
+        names = ", ".join(map(_name, summary.not_assessed[:8])) + (
+            " ..." if len(summary.not_assessed) > 8 else ""
+        )
         console.print(_text(f"Not assessed, fewer images than folds: {names}", "yellow"))
 
 
@@ -127,6 +136,6 @@ def _print_top(console: Any, report: Report) -> None:
     table.add_column("score", justify="right")
     table.add_column("image", overflow="fold")
     for row in map(report.row, shown):
-        cells = [_text(row["given_label"]), _text(row["suggested_label"]), f"{row['score']:.3f}"]
-        table.add_row(str(row["rank"]), *cells, _text(row["path"]))
+        labels = (_text(_name(row[name])) for name in ("given_label", "suggested_label"))
+        table.add_row(str(row["rank"]), *labels, f"{row['score']:.3f}", _text(row["path"]))
     console.print("", table, sep="\n")
