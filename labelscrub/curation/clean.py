@@ -100,10 +100,11 @@ def changed_table(table: Path, how: str = "changed") -> DataError:
 def _write_listing(manifest: Manifest, keep: NDArray[np.bool_], file: BinaryIO) -> None:
     names = [*map(_cell, manifest.classes), ""]  # the last one is found by label -1
     paths = manifest.files if manifest.tables else manifest.paths
+    first = {skip.row: skip.same_as for skip in manifest.skipped if skip.same_as >= 0}  # it has the file
     file.write(b"path,label\n")
     for start in range(0, len(manifest), _ROWS):
         rows = (start + np.flatnonzero(keep[start : start + _ROWS])).tolist()
-        lines = (f"{_cell(paths[row])},{names[manifest.labels[row]]}\n" for row in rows)
+        lines = (f"{_cell(paths[first.get(row, row)])},{names[manifest.labels[row]]}\n" for row in rows)
         file.write(
             "".join(lines).encode("utf-8", "surrogateescape")
         )  # names that aren't UTF-8 keep their bytes

@@ -42,7 +42,7 @@ def require_trainable(manifest: Manifest, images: Images, settings: SourceSettin
             "wrong labels can only be told where there is another class",
         )
     if settings.classes is None:
-        reject_ids(len(present), used)
+        reject_ids(len(present), used, has_columns=bool(manifest.tables))
     if used < _FEWEST_IMAGES:
         raise DataError(f"only {used} usable images: too few to cross-validate", "give more images")
     if folds > used:

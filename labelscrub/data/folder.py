@@ -50,6 +50,8 @@ class _Scan:
     """What the walk has gathered."""
 
     pace: Pace
+    roots: Sequence[str]
+    """Real paths of the parts to be read."""
     paths: list[str] = field(default_factory=list)
     runs: list[tuple[str | None, int]] = field(default_factory=list)
     """(class, number of rows) of each folder read, in row order; None for files outside a class folder."""
@@ -104,7 +106,7 @@ def read_folder(source: Path, parts: Sequence[str], settings: SourceSettings, pa
     parts: the folders, relative to the source and with '/', whose sub-folders are the classes: ("",), or with
     splits ("train/", "val/").
     """
-    scan = _Scan(pace)
+    scan = _Scan(pace, [os.path.realpath(source / part) for part in parts])
     for part in parts:
         _walk(source, part, scan)
     pace.finish(len(scan.paths))
@@ -117,10 +119,11 @@ def read_folder(source: Path, parts: Sequence[str], settings: SourceSettings, pa
             f"{source}: only one class folder, {visible(only)}; need at least 2 classes",
             f"if the classes are the folders in it, use {source / parts[0] / only} as the source",
         )
-    reject_ids(len(scan.images), sum(scan.images.values()))
-
     classes = tuple(sorted(scan.images))
-    if listed := read_classes(settings):
+    listed = read_classes(settings)
+    if listed is None:
+        reject_ids(len(classes), sum(scan.images.values()), has_columns=False)
+    else:
         if missing := [name for name in classes if name not in listed]:
             raise DataError(
                 f"{source}: class folder {visible(missing[0])} is not in {settings.classes}",
@@ -150,7 +153,6 @@ def read_folder(source: Path, parts: Sequence[str], settings: SourceSettings, pa
 
 def _walk(source: Path, part: str, scan: _Scan) -> None:
     """Add every file below source/part; depth first, without recursion, so that no nesting is too deep."""
-    root = os.path.realpath(source)
     todo: list[tuple[str, str | None, bool]] = [
         (part, None, False)
     ]  # folder with '/', its class, is it a link
@@ -159,7 +161,7 @@ def _walk(source: Path, part: str, scan: _Scan) -> None:
         folder = f"{os.fspath(source)}/{prefix}"
         try:
             here = os.stat(folder)  # noqa: PTH116  (a Path a folder is slow)
-            if is_link and ((here.st_dev, here.st_ino) in scan.seen or _is_read_anyway(folder, root)):
+            if is_link and ((here.st_dev, here.st_ino) in scan.seen or _is_read_anyway(folder, scan.roots)):
                 scan.unfollowed.append(prefix[:-1])
                 continue
             scan.seen.add((here.st_dev, here.st_ino))
@@ -224,13 +226,16 @@ def _behind(entry: os.DirEntry[str]) -> str:
     return "file" if stat.S_ISREG(mode) else "folder" if stat.S_ISDIR(mode) else "not a regular file"
 
 
-def _is_read_anyway(link: str, root: str) -> bool:
-    """Whether a link leads to a folder that the walk meets by itself, or back above its own root."""
+def _is_read_anyway(link: str, roots: Sequence[str]) -> bool:
+    """Whether a link leads to a folder that the walk meets by itself, or back above one of its roots."""
     real = os.path.realpath(link)
-    if root == real or root.startswith(real.rstrip("/") + "/"):
-        return True
-    inside = real.startswith(root.rstrip("/") + "/")
-    return inside and not any(is_ignored(part) for part in real[len(root) :].split("/") if part)
+    for root in roots:
+        if root == real or root.startswith(real.rstrip("/") + "/"):
+            return True
+        inside = real.startswith(root.rstrip("/") + "/")
+        if inside and not any(is_ignored(part) for part in real[len(root) :].split("/") if part):
+            return True
+    return False
 
 
 def _reason(error: OSError) -> str:

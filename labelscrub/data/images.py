@@ -189,7 +189,7 @@ def hash_images(manifest: Manifest, rows: Sequence[int], progress: Progress = si
                 tell(1)
     places: dict[int, list[int]] = {}
     for i, row in enumerate(rows):
-        if not manifest.files[row]:
+        if not manifest.files[row] and manifest.image_column:  # without one, the file is gone
             places.setdefault(int(row), []).append(i)
     for row, data in read_rows(manifest, sorted(places)):
         if data is not None:

@@ -36,7 +36,7 @@ def class_indices(
     classes = read_classes(settings) or class_names
     if classes is None:
         labelled = int(np.count_nonzero(np.frombuffer(labels.codes, np.int32) >= 0)) if labels.codes else 0
-        reject_ids(len(names), labelled)
+        reject_ids(len(names), labelled, has_columns=True)
         _reject_lists(names, labels.first_rows, where)
         _reject_numbers(names, labelled, where)
         classes = tuple(sorted(names))
@@ -76,12 +76,16 @@ def read_classes(settings: SourceSettings) -> tuple[str, ...] | None:
     return names
 
 
-def reject_ids(classes: int, images: int) -> None:
-    """Refuse data in which nearly every image has its own class (`classes` that occur among `images`)."""
+def reject_ids(classes: int, images: int, *, has_columns: bool) -> None:
+    """Refuse data in which nearly every image has its own class (`classes` that occur among `images`).
+
+    has_columns: whether the labels are one of a table's columns, so that another could be meant.
+    """
     if images >= ID_ROWS and classes > ID_SHARE * images:
         raise DataError(
             f"{classes:,} different labels on {images:,} images: these look like ids, not classes",
-            "name the column with the labels (--label-column), or list the true classes with --classes FILE",
+            ("name the column with the labels (--label-column), or " if has_columns else "")
+            + "list the true classes with --classes FILE",
         )
 
 

@@ -11,6 +11,7 @@ import fcntl
 import hashlib
 import json
 import os
+import re
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -25,6 +26,8 @@ from labelscrub.errors import EnvironmentProblem
 HEADER = 128  # bytes of a .npy header for any shape we write
 BLOCK = 1 << 23
 TEMPORARY = ".tmp"
+# A Writer's file, and no other: the folder may be the user's own. Not an index's: no lock says who writes it.
+LEFTOVER = re.compile(r"images-[0-9a-f]{16}\.\d+\.[0-9a-f]{8}\.tmp")
 
 
 @dataclass(frozen=True, eq=False)
@@ -216,7 +219,9 @@ def _reserve(fd: int, length: int) -> None:
 
 def _remove_leftovers(folder: Path) -> None:
     """Delete what killed runs left; a file that a living run writes is locked."""
-    for path in folder.glob(f"*{TEMPORARY}"):
+    for path in folder.glob(f"images-*{TEMPORARY}"):
+        if not LEFTOVER.fullmatch(path.name):
+            continue
         with contextlib.suppress(OSError), path.open("rb") as stream:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
             path.unlink(missing_ok=True)

@@ -21,10 +21,7 @@ from labelscrub.data.pred_files import (
     load_numpy,
     parquet_table,
 )
-from labelscrub.data.pred_labels import read_labels
 from labelscrub.errors import DataError
-
-__all__ = ["read_labels", "read_pred_probs"]
 
 Probabilities = tuple[NDArray[np.float32], tuple[str, ...] | None, tuple[str, ...] | None]
 

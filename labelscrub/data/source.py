@@ -9,7 +9,7 @@ from pathlib import Path
 from labelscrub.config import SourceSettings, flag, path_or_none
 from labelscrub.data.filenames import extension
 from labelscrub.data.folder import list_folder, read_folder
-from labelscrub.data.huggingface import metadata_tables, parquet_shards, without_labels
+from labelscrub.data.huggingface import metadata_table, metadata_tables, parquet_shards, without_labels
 from labelscrub.data.labels import class_indices, similar_names
 from labelscrub.data.locate import locate
 from labelscrub.data.pace import Pace
@@ -75,7 +75,14 @@ def _read_directory(source: Path, settings: SourceSettings, pace: Pace) -> Manif
 
     splits = []
     if all_splits(listing.folders):
-        splits = choose_splits(listing.folders, settings.split, source)
+        top = metadata_table(listing, source)
+        if top is None:
+            splits = choose_splits(listing.folders, settings.split, source)
+        elif settings.split not in (None, "all"):
+            raise UsageError(
+                f"--split has no effect: {top[1]} lists all splits",
+                "leave it out, or give a table with the rows of that split as the source",
+            )
     elif settings.split is not None:
         raise UsageError(f"{source} has no split folders, so --split has no effect", "leave it out")
     metadata = metadata_tables(source, listing, splits)

@@ -262,6 +262,27 @@ def test_tables_in_several_folders_become_a_listing(tmp_path):
     assert cleaned(source, [1, 1], tmp_path) == b"path,label\ntrain/1.png,cat\ntest/1.png,cat\n"
 
 
+def test_a_second_listing_in_several_folders_has_its_files_path(tmp_path):
+    for name in ("train", "test"):
+        (tmp_path / name).mkdir()
+    skipped = (skip(1, "skipped", same_as=0), skip(3, "skipped", same_as=0))
+    source = Manifest(
+        source=tmp_path,
+        kind="csv",
+        root=tmp_path,
+        classes=("cat", "dog"),
+        paths=["1.png", "1.png", "1.png", "../train/1.png"],
+        files=["train/1.png", "", "test/1.png", ""],
+        labels=np.array([0, 0, 1, 1], np.int32),
+        skipped=skipped,
+        tables=(tmp_path / "train" / "metadata.csv", tmp_path / "test" / "metadata.csv"),
+    )
+    keep = kept_rows(source, set(), skipped)
+    lines = cleaned(source, keep, tmp_path).splitlines()
+    assert lines == [b"path,label", b"train/1.png,cat", b"train/1.png,cat", b"test/1.png,dog"]
+    assert len(lines) - 1 == keep.sum()
+
+
 def test_the_suffix_is_the_sources(tmp_path):
     assert clean_suffix(folder_manifest(tmp_path, [], [], ())) == "csv"
     for kind in ("csv", "tsv", "jsonl"):

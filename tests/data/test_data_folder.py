@@ -112,6 +112,20 @@ def test_link_into_a_hidden_store_is_followed(tmp_path):
     assert list(read(tmp_path).paths) == ["a/x.jpg", "b/1.jpg"]
 
 
+def test_links_between_splits_are_followed_where_the_other_is_not_read(tmp_path):
+    make(tmp_path, "train/cat/1.jpg", "train/dog/1.jpg", "val/cat/2.jpg")
+    (tmp_path / "val" / "dog").symlink_to("../train/dog")
+    (tmp_path / "val" / "cat" / "above").symlink_to(tmp_path)
+    manifest = read(tmp_path, split="val")
+    assert list(manifest.paths) == ["val/cat/2.jpg", "val/dog/1.jpg"]
+    assert manifest.classes == ("cat", "dog")
+    assert manifest.notes == ("links to folders that are read anyway, not followed: 'val/cat/above'",)
+    both = read(tmp_path, split="all")
+    assert list(both.paths) == ["train/cat/1.jpg", "train/dog/1.jpg", "val/cat/2.jpg"]
+    (tmp_path / "val").rename(tmp_path / "test")  # read before train, so train/dog is yet to come
+    assert list(read(tmp_path, split="all").paths) == ["test/cat/2.jpg", "train/cat/1.jpg", "train/dog/1.jpg"]
+
+
 def test_hard_links_are_rows_of_their_own(tmp_path):
     make(tmp_path, "a/1.jpg", "b/1.jpg")
     os.link(tmp_path / "a/1.jpg", tmp_path / "b/2.jpg")
@@ -231,6 +245,16 @@ def test_class_list(tmp_path):
     (tmp_path / "names.txt").write_text("b\n")
     with pytest.raises(DataError, match="'a' is not in"):
         read(tmp_path / "data", classes=str(tmp_path / "names.txt"))
+
+
+def test_a_class_list_says_that_classes_with_an_image_each_are_no_ids(tmp_path):
+    names = [f"{i}" for i in range(30)]
+    make(tmp_path, *(f"data/{name}/1.jpg" for name in names))
+    with pytest.raises(DataError, match="look like ids") as caught:
+        read(tmp_path / "data")
+    assert "--classes" in caught.value.fix and "--label-column" not in caught.value.fix
+    (tmp_path / "names.txt").write_text("\n".join(names))
+    assert read(tmp_path / "data", classes=str(tmp_path / "names.txt")).classes == tuple(names)
 
 
 def test_progress_is_sparse_and_ends_with_the_total(tmp_path):

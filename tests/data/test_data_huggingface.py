@@ -66,6 +66,16 @@ def test_metadata_in_splits(tmp_path):
         read(tmp_path, split="all")
 
 
+def test_one_metadata_table_above_splits_leaves_nothing_to_choose(tmp_path):
+    write(tmp_path / "train" / "1.png")
+    write(tmp_path / "test" / "2.png")
+    write(tmp_path / "metadata.csv", b"file_name,label\ntrain/1.png,x\ntest/2.png,y\n")
+    for split in (None, "all"):
+        assert list(read(tmp_path, split=split).files) == ["train/1.png", "test/2.png"]
+    with pytest.raises(UsageError, match=r"--split has no effect: .*metadata.csv lists all splits"):
+        read(tmp_path, split="train")
+
+
 def test_metadata_without_labels_says_why_folders_are_not_used(tmp_path):
     write(tmp_path / "cat" / "1.png")
     write(tmp_path / "metadata.csv", b"file_name,text\ncat/1.png,hello\n")

@@ -455,10 +455,20 @@ def test_what_a_killed_run_left_is_removed_but_not_what_another_writes(
 ) -> None:
     manifest, cache = make(images_folder, {"a.png": noise(0)}), tmp_path / "cache"
     cache.mkdir()
-    (cache / "images-0.1.abc.tmp").write_bytes(b"half")
-    with pixel_store.Writer(cache, "images-1", 1, 10) as other:
+    (cache / f"images-{'0a' * 8}.1.0123abcd.tmp").write_bytes(b"half")
+    # the user's own, and an index that another run may be writing
+    foreign = {"x.tmp", "images-1.tmp", "images-of-cats.1.0123abcd.tmp", f"images-{'0a' * 8}.index.1.tmp"}
+    for name in foreign:
+        (cache / name).write_bytes(b"kept")
+    with pixel_store.Writer(cache, f"images-{'1b' * 8}", 1, 10) as other:
         load(manifest, cache)
-        assert [path.name for path in cache.glob("*.tmp")] == [other.path.name]
+        assert {path.name for path in cache.glob("*.tmp")} == {other.path.name, *foreign}
+
+
+def test_the_writers_own_name_is_known_as_a_leftover(images_folder: Path, tmp_path: Path) -> None:
+    name = filling.store_name(make(images_folder, {"a.png": noise(0)}), tasks.Job(8, 3, 100, 100))
+    with pixel_store.Writer(tmp_path, name, 1, 10) as writer:
+        assert pixel_store.LEFTOVER.fullmatch(writer.path.name)
 
 
 # Embedded images
@@ -519,6 +529,14 @@ def test_hash_images_reads_the_disk_and_gives_zeros_for_what_is_gone(images_fold
     assert [row.tobytes() for row in digests] == [*expected, expected[0]]
     assert {(event.stage, event.total) for event in events} == {("verify", 4)}
     assert hash_images(manifest, [], events.append).shape == (0, 32)
+
+
+def test_hash_images_gives_zeros_for_a_row_that_lost_its_file(images_folder: Path) -> None:
+    """A link whose target went (`git annex drop`) is still listed, but leads to no file."""
+    manifest = make(images_folder, {"a.png": noise(0), "b.png": noise(1)})
+    digests = hash_images(replace(manifest, files=["a.png", ""]), [1, 0])
+    assert not digests[0].any()
+    assert digests[1].tobytes() == hashlib.sha256(noise(0)).digest()
 
 
 def test_the_index_holds_no_pickles(images_folder: Path, tmp_path: Path) -> None:

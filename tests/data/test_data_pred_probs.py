@@ -10,7 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from labelscrub.data.pred_probs import read_labels, read_pred_probs
+from labelscrub.data.pred_labels import read_labels
+from labelscrub.data.pred_probs import read_pred_probs
 from labelscrub.errors import DataError, UsageError
 
 PROBS = np.array([[0.7, 0.2, 0.1], [0.1, 0.8, 0.1], [0.25, 0.25, 0.5]], dtype=np.float32)
