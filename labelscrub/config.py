@@ -42,7 +42,10 @@ class _Checked:
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):  # type: ignore[arg-type]
-            check_value(field, getattr(self, field.name))
+            value = getattr(self, field.name)
+            check_value(field, value)
+            if isinstance(value, int) and str(field.type).startswith("float"):
+                object.__setattr__(self, field.name, float(value))  # 1 and 1.0 are the same run
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,6 +127,10 @@ class TrainingSettings(_Checked):
     )
     seed: int = setting(0, "Seed of folds, weights and batch order.", low=0, high=2**63 - 1)
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        reject_unused_loss_parameters(self)
+
 
 @dataclass(frozen=True, kw_only=True)
 class DetectionSettings(_Checked):
@@ -160,9 +167,7 @@ class Settings:
         for group, kind in GROUPS.items():
             names = {field.name for field in dataclasses.fields(kind)}
             groups[group] = kind(**{name: value for name, value in flat.items() if name in names})
-        settings = cls(**groups)
-        reject_unused_loss_parameters(settings.training)
-        return settings
+        return cls(**groups)
 
     def flat(self) -> dict[str, Any]:
         """Every setting by name, as JSON-ready values."""

@@ -115,7 +115,7 @@ class Predictions:
     """What training hands to detection; what `--pred-probs` brings has `fold` all -1 and `aum` all NaN."""
 
     pred_probs: NDArray[np.float32]
-    """(N, K) out-of-fold: each row from the model that was not trained on that image."""
+    """(N, K) out of fold: from the model not trained on that image. With method aum: the mean in training."""
     fold: NDArray[np.int16]
     """(N,) fold that held the image out; -1 unknown."""
     aum: NDArray[np.float32]
@@ -143,7 +143,7 @@ class Findings:
     score: NDArray[np.float64]
     """(N,) in 0..1, higher is more likely wrong; see `detection.score`."""
     self_confidence: NDArray[np.float32]
-    """(N,) p(given label), out of fold."""
+    """(N,) p(given label), from `Predictions.pred_probs`."""
     normalized_margin: NDArray[np.float32]
     """(N,) p(given) minus the largest other probability, in -1..1."""
     aum: NDArray[np.float32]
@@ -175,7 +175,7 @@ class ClassSummary:
     images: int
     suspects: int
     accuracy: float
-    """Out-of-fold accuracy against the given labels, 0..1."""
+    """Share of images whose given label is predicted: out of fold, with method aum in training."""
     estimated_noise_rate: float
     """From confident learning's joint: share of images given this label whose true label is another."""
     assessed: bool
@@ -207,7 +207,7 @@ class Summary:
     estimated_noise_rate: float
     """Share of labels estimated wrong, 0..1: off-diagonal mass of confident learning's joint."""
     accuracy: float
-    """Out-of-fold accuracy against the given labels, 0..1."""
+    """Share of images whose given label is predicted: out of fold, with method aum in training."""
     classes: tuple[ClassSummary, ...]
     confused_pairs: tuple[ConfusedPair, ...]
     """Most frequent first."""

@@ -170,6 +170,7 @@ class RunDirectory:
             sync_folder(self.path)  # what is removed must not be back beside the new state after a power cut
         elif self._begun is not None:
             _refuse_other(self.path, self._begun, json.loads(state)["fingerprint"])
+            self._refuse_edited()
         write_atomic(self.path / STATE, state)
         self._run_id = hashlib.sha256(state).hexdigest()[:32]
 
@@ -234,6 +235,19 @@ class RunDirectory:
             if (name == TABLE or path.exists()) and (not path.is_file() or sha256_file(path) != digest):
                 fix = "move your copy away and run the same detect command again: it writes the report anew"
                 raise UsageError(f"{path} is not as the run wrote it: it was edited, damaged or removed", fix)
+
+    def _refuse_edited(self) -> None:
+        """UsageError where an output would be written over that somebody has worked on since."""
+        try:
+            files = json.loads(read_run(self.path)).get("files", {})
+        except (UsageError, DataError, ValueError, AttributeError):
+            return  # unfinished or damaged: nothing says what the outputs were
+        for name, digest in files.items():
+            if (self.path / name).is_file() and sha256_file(self.path / name) != digest:
+                fix = "move your copy away, or choose another --out"
+                raise UsageError(
+                    f"{self.path / name} was edited since the run and would be written over", fix
+                )
 
     def _arrays(self, name: str) -> Path:
         if "/" in name or not any(fnmatchcase(f"{name}.npz", pattern) for pattern in ARRAYS):

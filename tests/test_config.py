@@ -7,7 +7,15 @@ import math
 
 import pytest
 
-from labelscrub.config import LOSSES, Settings, all_settings, check_value, loss_delay, loss_parameters
+from labelscrub.config import (
+    LOSSES,
+    Settings,
+    TrainingSettings,
+    all_settings,
+    check_value,
+    loss_delay,
+    loss_parameters,
+)
 from labelscrub.errors import UsageError
 
 
@@ -25,7 +33,10 @@ def test_flat_names_are_unique_and_round_trip():
 def test_every_default_passes_its_own_check_and_has_help():
     for field in all_settings().values():
         check_value(field, field.default)
-        assert field.metadata["help"].endswith(".") or "." in field.metadata["help"]
+        assert (
+            field.metadata["help"].rstrip(")").endswith((".", "all", "pt"))
+            and field.metadata["help"][0].isprintable()
+        )
 
 
 @pytest.mark.parametrize("loss", LOSSES)
@@ -72,3 +83,12 @@ def test_a_parameter_of_another_loss_is_refused():
 def test_settings_are_frozen():
     with pytest.raises(dataclasses.FrozenInstanceError):
         Settings().training.folds = 3  # type: ignore[misc]
+
+
+def test_an_int_for_a_float_is_the_same_run():
+    assert repr(Settings.of(lr=1, cutoff=0).flat()) == repr(Settings.of(lr=1.0, cutoff=0.0).flat())
+
+
+def test_a_foreign_parameter_is_refused_however_the_settings_are_made():
+    with pytest.raises(UsageError, match="--gamma has no effect"):
+        TrainingSettings(loss="pz", gamma=0.3)

@@ -16,7 +16,8 @@ def run(arguments: Sequence[str] | None = None) -> None:
 
     At once, without Python's clearing up: with torch loaded that takes seconds, also after a Ctrl-C.
     """
-    if sys.getfilesystemencoding() != "utf-8" and not sys.flags.ignore_environment:
+    hopeless = sys.flags.ignore_environment or os.environ.get("PYTHONUTF8") == "1"
+    if sys.getfilesystemencoding() != "utf-8" and not hopeless:
         os.environ["PYTHONUTF8"] = "1"  # else file names, and so the results, would depend on the locale
         os.execv(sys.executable, sys.orig_argv)
     for name in ("stdout", "stderr"):

@@ -110,7 +110,8 @@ def _stop_on_signals() -> dict[signal.Signals, signal.Handlers]:
         signal.signal(signal.SIGALRM, lambda _, later: interrupt(signum, later))
         signal.setitimer(signal.ITIMER_REAL, 0.05)
 
-    wanted = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP]
+    stops = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+    wanted = [signum for signum in stops if signal.getsignal(signum) is not signal.SIG_IGN]  # nohup's wish
     return {signum: signal.signal(signum, stop) for signum in wanted}  # type: ignore[misc]
 
 

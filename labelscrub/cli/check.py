@@ -60,6 +60,8 @@ def check(
 ) -> None:
     """Pass or fail: exit code 0 or 1, with a verdict a person can read.
 
+    On a stored run only the limits count: it is judged as it was made.
+
     Example: labelscrub check labelscrub-out --max-rate 0.03
     """
     from labelscrub import pipeline

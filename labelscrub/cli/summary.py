@@ -57,7 +57,7 @@ def counts(summary: Summary) -> str:
     if reasons:
         shown = ", ".join(f"{reason} ({count:,})" for reason, count in reasons[:4])
         line += f"\n  {shown}" + (f" and {len(reasons) - 4} more reasons" if len(reasons) > 4 else "")
-    return line + f"\nout-of-fold accuracy against the given labels {summary.accuracy:.1%}"
+    return line + f"\naccuracy against the given labels {summary.accuracy:.1%}"
 
 
 def files(report: Report) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 from labelscrub.errors import UsageError
 from labelscrub.evaluation.noise import uniform_flips
 from labelscrub.records import Report
+from labelscrub.store import write_new
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,20 +37,21 @@ def write_digits(folder: Path) -> DemoData:
     from PIL import Image
     from sklearn.datasets import load_digits
 
-    if folder.exists() and any(folder.iterdir()) and not (folder / "labels.csv").exists():
-        raise UsageError(f"{folder} is not empty", "name another folder with --folder")
     digits = load_digits()
     truth = digits.target.astype(np.int32)
     given = uniform_flips(truth, 10, RATE, SEED)
+    names = [f"images/{index:04d}.png" for index in range(len(truth))]
+    rows = "".join(f"{name},{g},{t}\n" for name, g, t in zip(names, given, truth, strict=True))
+    table, content = folder / "labels.csv", f"path,label,true_label\n{rows}".encode()
+    ours = table.is_file() and table.read_bytes() == content
+    if folder.exists() and not ours and (not folder.is_dir() or any(folder.iterdir())):
+        raise UsageError(f"{folder} is not an empty folder", "name another one with --folder")
     (folder / "images").mkdir(parents=True, exist_ok=True)
-    with (folder / "labels.csv").open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file, lineterminator="\n")
-        writer.writerow(["path", "label", "true_label"])
-        for index, pixels in enumerate(digits.images):
-            name = f"images/{index:04d}.png"
-            Image.fromarray((pixels * (255 / 16)).astype(np.uint8)).save(folder / name)
-            writer.writerow([name, given[index], truth[index]])
-    return DemoData(folder / "labels.csv", given != truth)
+    if not ours:
+        write_new(table, content)  # first of all: by it a demo that was stopped knows its folder again
+    for name, pixels in zip(names, digits.images, strict=True):
+        Image.fromarray((pixels * (255 / 16)).astype(np.uint8)).save(folder / name)
+    return DemoData(table, given != truth)
 
 
 @dataclass(frozen=True)

@@ -63,8 +63,8 @@ def prune(
     with RunDirectory.open(folder, finished=True) as directory:
         stored = parse_run_json(read_run(folder))
         directory.verify_outputs(stored)
-        settings = Settings.of(stored["settings"])
         provenance = stored["provenance"]
+        settings = Settings.of(stored["settings"])
         if "labels" in provenance:
             manifest = data.read_labels(Path(source or provenance["labels"]))
         else:

@@ -52,8 +52,8 @@ def detect(
     if settings is not None and options:
         raise UsageError("give either settings or single options, not both: " + ", ".join(options))
     settings = settings or Settings.of(options)
-    _check_arguments(source, pred_probs, labels, settings)
     out, clock = Path(out), Clock()
+    _check_arguments(source, out, pred_probs, labels, settings)
     if source is not None:
         check_not_inside(out, Path(source))
     fingerprint: dict[str, Any] = {
@@ -114,10 +114,17 @@ def detect(
 
 
 def _check_arguments(
-    source: str | Path | None, pred_probs: str | Path | None, labels: str | Path | None, settings: Settings
+    source: str | Path | None,
+    out: Path,
+    pred_probs: str | Path | None,
+    labels: str | Path | None,
+    settings: Settings,
 ) -> None:
     if source is not None and not str(source):  # Path("") would be the working directory
         raise UsageError("the source's name is empty", "is the variable set that it comes from?")
+    for given in (source, pred_probs, labels):
+        if given is not None and out.resolve() in (Path(given).resolve(), Path(given).resolve().parent):
+            raise UsageError(f"{given} is in the run directory {out} itself", "choose another --out")
     if source is None and (pred_probs is None or labels is None):
         raise UsageError(
             "no source given", "name an image folder or a manifest, or both --pred-probs and --labels"
@@ -128,6 +135,8 @@ def _check_arguments(
         )
     if pred_probs is not None and settings.detection.method == "aum":
         raise UsageError("--method aum trains its own models", "leave out --pred-probs, or take --method cl")
+    if source is not None and "://" not in str(source) and not os.path.lexists(source):
+        raise UsageError(f"there is no source {source}", "name an image folder or a manifest")
 
 
 def _cores() -> int:

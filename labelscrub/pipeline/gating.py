@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from labelscrub.errors import UsageError
+
 if TYPE_CHECKING:
     from labelscrub.reporting.verdict import Verdict
 
@@ -24,7 +26,7 @@ def check(
         max_suspects: largest number of suspects that passes.
         detect_arguments: passed on to `detect` where `source` is no run.
     Raises:
-        UsageError: no gate given, or a run that has not ended.
+        UsageError: no gate given, nothing there to judge, or a run that has not ended.
         ModelError: figures that can't be trusted.
     """
     from labelscrub.reporting.run_json import parse_run_json
@@ -34,6 +36,8 @@ def check(
     require_gate(max_rate, max_suspects)
     folder = Path(source)
     if not is_run(folder):
+        if not folder.exists() and "://" not in str(source):
+            raise UsageError(f"there is no run or source {source}", "run `labelscrub detect` first")
         from labelscrub.pipeline.finding import detect
 
         report = detect(source, **detect_arguments)

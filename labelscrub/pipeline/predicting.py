@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,15 +59,23 @@ def _cross_validated(
     settings: Settings,
     progress: Progress,
 ) -> Predictions:
+    import numpy as np
+
     from labelscrub import training
 
     folds = settings.training.folds
     fold = training.assign_folds(labels, groups, folds, settings.training.seed)
+    apart = len(np.unique(fold))
+    if apart < folds:
+        raise UsageError(
+            f"the images form only {apart} groups that can be kept apart, too few for {folds} folds",
+            "choose fewer --folds, or a --group-column with more values",
+        )
 
     def trained(k: int) -> FoldResult:
         return training.train_fold(images.pixels, labels, fold, k, num_classes, plan, progress)
 
-    results = [_resumed(run, f"fold-{k}", lambda k=k: trained(k), progress) for k in range(folds)]  # type: ignore[misc]
+    results = [_resumed(run, f"fold-{k}", partial(trained, k), progress) for k in range(folds)]
     return training.combine(results, len(labels), num_classes)
 
 
@@ -88,7 +97,7 @@ def _threshold_runs(
             images.pixels, labels, thresholds[k], k, num_classes, plan, progress
         )
 
-    results = [_resumed(run, f"threshold-run-{k}", lambda k=k: trained(k), progress) for k in (0, 1)]  # type: ignore[misc]
+    results = [_resumed(run, f"threshold-run-{k}", partial(trained, k), progress) for k in (0, 1)]
     return training.combine_threshold_runs(results, thresholds, len(labels), num_classes)
 
 
@@ -163,6 +172,11 @@ def brought(pred_probs: Path, manifest: Manifest, images: Images, fingerprint: s
             raise DataError(
                 f"the run in {pred_probs} is of other data than this source",
                 "name the source that run had, as it was then",
+            )
+        if run["settings"]["method"] == "aum":
+            raise UsageError(
+                f"the run in {pred_probs} used --method aum: its probabilities are not out of fold",
+                "name a run of --method cl",
             )
         arrays = read_arrays(pred_probs / "predictions.npz")
         return replace(training.predictions_from_arrays(arrays), aum_threshold=None)

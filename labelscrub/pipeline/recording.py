@@ -51,6 +51,9 @@ def make_report(
     )
     if summary.listed != summary.used + len(skipped):
         raise RuntimeError(f"rows lost: {summary.listed} listed, {summary.used} used, {len(skipped)} skipped")
+    given = settings.flat()
+    for name in ("image_root", "classes"):  # prune reads them again, maybe from another working directory
+        given[name] = given[name] and str(Path(given[name]).expanduser().resolve())
     provenance = {
         "source": str(manifest.source.resolve()),
         "source_kind": manifest.kind,
@@ -67,7 +70,7 @@ def make_report(
         findings,
         tuple(skipped),
         summary,
-        settings.flat(),
+        given,
         provenance,
         out,
     )

@@ -137,7 +137,7 @@ def _figures(s: Summary) -> list[list[str]]:
     figures = [
         [f"{s.suspects:,}", "suspect labels", f"{percent(s.suspect_rate)} of the images used"],
         [noise, "estimated noise rate", "share of labels that are wrong, from confident learning's joint"],
-        [accuracy, "out-of-fold accuracy", "how often the surrogate network agrees with the given label"],
+        [accuracy, "accuracy", "how often the surrogate network agrees with the given label"],
         [f"{s.listed:,}", "images listed", f"= {s.used:,} used + " + (parts if unused else "0 not used")],
     ]
     if s.conflicts:

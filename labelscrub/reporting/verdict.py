@@ -26,6 +26,8 @@ class Gate:
     value: float
     passed: bool
     """value <= limit."""
+    shown: tuple[str, str]
+    """Value and limit for people, with the digits it takes to tell them apart."""
     sentence: str
 
 
@@ -106,11 +108,12 @@ def _gates(suspects: int, used: int, max_rate: float | None, max_suspects: int |
         sentence = (
             f"{suspects:,} of {used:,} labels are suspect: {shown}, {_within(passed)} the limit of {limit}"
         )
-        gates.append(Gate("max-rate", max_rate, rate, passed, sentence))
+        gates.append(Gate("max-rate", max_rate, rate, passed, (shown, limit), sentence))
     if max_suspects is not None:
         passed = suspects <= max_suspects
         sentence = f"{counted(suspects, 'suspect')}, {_within(passed)} the limit of {max_suspects:,}"
-        gates.append(Gate("max-suspects", max_suspects, suspects, passed, sentence))
+        both = f"{suspects:,}", f"{max_suspects:,}"
+        gates.append(Gate("max-suspects", max_suspects, suspects, passed, both, sentence))
     return tuple(gates)
 
 
@@ -185,7 +188,7 @@ def _confused_pairs(summary: Mapping[str, Any]) -> tuple[ConfusedPair, ...]:
 def verdict_text(verdict: Verdict) -> str:
     """A few plain lines for a terminal or a log; no markup, no control characters."""
     lines = [f"{_word(verdict.passed)}: {suspects_sentence(verdict.suspects, verdict.used)}"]
-    lines += [f"  --{g.name} {g.limit:g} {_word(g.passed)}: {g.sentence}" for g in verdict.gates]
+    lines += [f"  --{g.name} {_word(g.passed)}: {g.sentence}" for g in verdict.gates]
     lines.append(_figures(verdict))
     if verdict.worst_classes:
         lines.append("Worst classes (estimated noise rate):")
@@ -210,7 +213,7 @@ def _word(passed: bool) -> str:
 def _figures(verdict: Verdict) -> str:
     noise, accuracy = percent(verdict.estimated_noise_rate), percent(verdict.accuracy)
     images = f"{verdict.used:,} of {verdict.listed:,} images used"
-    return f"Estimated noise rate {noise}, out-of-fold accuracy {accuracy}, {images}."
+    return f"Estimated noise rate {noise}, accuracy {accuracy}, {images}."
 
 
 def _not_assessed(names: list[str]) -> str:
@@ -232,7 +235,7 @@ def verdict_json(verdict: Verdict) -> str:
     """For programs: ASCII only, so that no terminal encoding can break it."""
     document = {
         "passed": verdict.passed,
-        "gates": [vars(gate) for gate in verdict.gates],
+        "gates": [{k: v for k, v in vars(gate).items() if k != "shown"} for gate in verdict.gates],
         "source": verdict.source,
         "out": verdict.out,
         "listed": verdict.listed,
@@ -260,7 +263,7 @@ def verdict_markdown(verdict: Verdict) -> str:
         _table(
             ("Gate", "Limit", "Value", "Result"),
             [
-                (f"--{g.name}", f"{g.limit:g}", f"{g.value:.4g}", "passed" if g.passed else "**failed**")
+                (f"--{g.name}", g.shown[1], g.shown[0], "passed" if g.passed else "**failed**")
                 for g in verdict.gates
             ],
         ),

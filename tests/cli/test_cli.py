@@ -165,17 +165,11 @@ def test_help_names_every_setting_with_its_default(capsys, monkeypatch):
     monkeypatch.setenv("TERMINAL_WIDTH", "200")
     assert main(["detect", "--help"]) == 0
     shown = re.sub(r"\x1b\[[0-9;]*m", "", capsys.readouterr().out)
+    words = " ".join(shown.replace("│", " ").split())
     for name, field in all_settings().items():
         assert flag(name) in shown
         if field.metadata["shown"]:
-            assert field.metadata["shown"].split()[0] in shown
-
-
-def test_output_into_a_closed_pipe_is_no_traceback(finished):
-    folder, _ = finished
-    command = f"{sys.executable} -m labelscrub check {folder / 'run'} --max-rate 0 --format json | true"
-    done = subprocess.run(["bash", "-c", command], capture_output=True, text=True, check=False)
-    assert "Traceback" not in done.stderr and "BrokenPipe" not in done.stderr
+            assert f"({field.metadata['shown']})" in words
 
 
 @pytest.mark.parametrize(("signum", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -191,8 +185,6 @@ def test_a_signal_ends_the_run_and_the_same_command_goes_on(tmp_path, finished, 
         time.sleep(0.05)
     process.send_signal(signum)
     _, err = process.communicate(timeout=30)
-    if process.returncode == 0:
-        pytest.skip("the run ended before the signal came")
     assert process.returncode == code
     assert "goes on where this one stopped" in err
     assert subprocess.run(command, capture_output=True, check=False).returncode == 0

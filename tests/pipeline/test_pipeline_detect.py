@@ -264,3 +264,42 @@ def test_one_class_is_a_data_error(tmp_path):
         picture("dark", index).save(tmp_path / "images" / "only" / f"{index}.png")
     with pytest.raises(DataError, match="2 classes"):
         labelscrub.detect(tmp_path / "images", out=tmp_path / "run", workers=0, **QUICK)
+
+
+def test_an_output_somebody_worked_on_is_not_written_over(done, tmp_path):
+    folder, _, _ = done
+    labelscrub.detect(folder / "images", out=tmp_path / "run", workers=0, **QUICK)
+    with (tmp_path / "run" / "suspects.csv").open("a") as file:
+        file.write("checked by me\n")
+    with pytest.raises(UsageError, match=r"suspects\.csv was edited"):
+        labelscrub.detect(folder / "images", out=tmp_path / "run", workers=0, **QUICK)
+    assert (tmp_path / "run" / "suspects.csv").read_text().endswith("checked by me\n")
+
+
+def test_a_run_is_not_the_source_of_itself(done):
+    folder, _, _ = done
+    for arguments in (
+        {"source": folder / "images", "pred_probs": folder / "run"},
+        {"source": folder / "run" / "clean.csv", "image_root": str(folder / "images")},
+    ):
+        with pytest.raises(UsageError, match="in the run directory"):
+            labelscrub.detect(arguments.pop("source"), out=folder / "run", restart=True, **arguments)
+    assert (folder / "run" / "predictions.npz").exists()
+
+
+def test_probabilities_of_method_aum_are_not_taken_as_out_of_fold(done, tmp_path):
+    folder, _, _ = done
+    labelscrub.detect(folder / "images", out=tmp_path / "aum", method="aum", workers=0, **QUICK)
+    with pytest.raises(UsageError, match="not out of fold"):
+        labelscrub.detect(folder / "images", pred_probs=tmp_path / "aum", out=tmp_path / "run", workers=0)
+
+
+def test_fewer_groups_than_folds_are_refused(tmp_path):
+    write_folder(tmp_path / "images", each=6, wrong=0)
+    paths = sorted(p.relative_to(tmp_path).as_posix() for p in (tmp_path / "images").rglob("*.png"))
+    rows = "".join(f"{path},{path.split('/')[1]},{i % 2}\n" for i, path in enumerate(paths))
+    (tmp_path / "m.csv").write_text("path,label,patient\n" + rows)
+    with pytest.raises(UsageError, match="only 2 groups"):
+        labelscrub.detect(
+            tmp_path / "m.csv", out=tmp_path / "run", group_column="patient", workers=0, **QUICK
+        )

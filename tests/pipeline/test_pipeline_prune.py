@@ -113,3 +113,20 @@ def test_an_unfinished_run_has_no_verdict(tmp_path):
     (tmp_path / "run" / "state.json").write_text('{"program": "labelscrub"}')
     with pytest.raises(UsageError, match="not finished"):
         check(tmp_path / "run", max_suspects=0)
+
+
+def test_a_relative_image_root_is_found_from_anywhere(tmp_path, monkeypatch):
+    write_csv(tmp_path)
+    (tmp_path / "elsewhere").mkdir()
+    shutil.move(tmp_path / "labels.csv", tmp_path / "elsewhere")
+    monkeypatch.chdir(tmp_path)
+    labelscrub.detect("elsewhere/labels.csv", out="run", image_root=".", workers=0, **QUICK)
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    assert prune(tmp_path / "run").suspects == 6
+
+
+def test_nothing_there_is_nothing_to_judge(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="no run or source"):
+        check("labelscrub-out", max_rate=0.1)
+    assert not list(tmp_path.iterdir())

@@ -93,8 +93,8 @@ def test_a_run_without_summary_fails_closed(run):
 def test_text_is_short_and_says_which_gate_failed():
     text = verdict_text(judge(stored_run(), max_rate=0.3, max_suspects=5))
     assert text.splitlines()[0] == "FAILED: labelscrub suspects 5 of 12 labels (41.7 %)."
-    assert "--max-rate 0.3 FAILED: 5 of 12 labels are suspect: 41.7 %, over the limit of 30 %" in text
-    assert "--max-suspects 5 passed: 5 suspects, within the limit of 5" in text
+    assert "--max-rate FAILED: 5 of 12 labels are suspect: 41.7 %, over the limit of 30 %" in text
+    assert "--max-suspects passed: 5 suspects, within the limit of 5" in text
     assert "cat -> dog" in text
     assert len(text.splitlines()) < 20
 
@@ -147,7 +147,7 @@ def test_class_figures_that_are_not_known_do_not_stop_a_verdict():
 def test_markdown_is_a_table():
     lines = verdict_markdown(judge(stored_run(), max_rate=0.3, max_suspects=None)).splitlines()
     assert lines[0] == "## Label check failed"
-    assert "| --max-rate | 0.3 | 0.4167 | **failed** |" in lines
+    assert "| --max-rate | 30 % | 41.7 % | **failed** |" in lines
     assert "| cat | dog | 2 |" in lines
 
 
