@@ -46,9 +46,9 @@ class FoldResult:
         """The inverse of `arrays`."""
         return cls(
             fold=int(arrays["fold"]),
-            index=arrays["index"].astype(np.int64),
-            pred_probs=arrays["pred_probs"].astype(np.float32),
-            aum=arrays["aum"].astype(np.float32),
+            index=arrays["index"].astype(np.int64, copy=False),
+            pred_probs=arrays["pred_probs"].astype(np.float32, copy=False),
+            aum=arrays["aum"].astype(np.float32, copy=False),
             history=history_from_array(arrays["history"]),
         )
 
@@ -67,8 +67,10 @@ def train_fold(
     Independent of what was trained before in this process: the same plan, data and `k` give the same bytes.
     Events count the images of this fold over all its epochs: `done` of `total`.
     """
-    part = Part(k + 1, int(fold.max()) + 1)
     train, held_out = np.flatnonzero(fold != k), np.flatnonzero(fold == k)
+    if not len(held_out):
+        raise ValueError(f"fold {k + 1} holds out no image")
+    part = Part(k + 1, int(fold.max()) + 1)
     if len(train) < 2:
         raise DataError(
             f"{part} leaves {len(train)} of {len(labels)} images to train on",

@@ -147,8 +147,9 @@ def predict(
     with torch.inference_mode():
         for where in torch.split(places, PREDICT_BATCH):
             total = torch.zeros(len(where), plan.num_classes, device=plan.device)
-            for view in views:
-                images = batches.read(where, view.expand(3, len(where)) if view.any() else None)
+            for shift, view in zip(plan.recipe.views, views, strict=True):
+                # `shift`, as asking `view` would wait for the GPU.
+                images = batches.read(where, view.expand(3, len(where)) if any(shift) else None)
                 with torch.autocast(batches.device.type, torch.bfloat16, enabled=plan.precision == "bf16"):
                     logits = network(images)
                 total += logits.float().softmax(1)

@@ -94,8 +94,9 @@ def blurry(
 
     Its gradient with respect to p changes sign at p = exp(-1 / gamma): below, training pushes p down, and as
     the loss is 0 at p = 0 too, predicting one class for everything is a minimum, where networks trained from
-    scratch end. `hold_weight` takes p^gamma as a constant in the gradient, which is then p^gamma times
-    cross-entropy's: the same values, the same de-weighting of what looks mislabelled, no such minimum.
+    scratch end. `hold_weight` takes p^gamma as a constant in the gradient, which has no such minimum, but is
+    no longer equation 4's: the values are, and its gradient is that of `generalized_cross_entropy` with
+    q = gamma, so training with it is training with GCE.
     """
     log_p = _log_p_given(logits, labels)
     weight = torch.exp(gamma * log_p)
@@ -133,6 +134,8 @@ def make_loss(name: str, **parameters: float) -> Loss:
     """The loss `name` of `config.LOSSES` with its parameters set; `config.LOSS_PARAMETERS` has the defaults.
 
     `l1` is legal for the ANL losses but belongs to the training loop (`l1_norm`): it changes nothing here.
+    "bl" is `blurry` with `hold_weight`: its gradient is that of "gce" with q = gamma, so training with it is
+    training with GCE. Equation 4's own gradient is `functools.partial(blurry, gamma=gamma)`.
     """
     if name not in _BY_NAME:
         raise UsageError(f"unknown loss '{name}'", f"known: {', '.join(_BY_NAME)}")

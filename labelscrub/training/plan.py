@@ -17,6 +17,10 @@ from labelscrub.training.recipes import Recipe, recipe_for
 from labelscrub.training.weights import StartingWeights, find_weights, load_weights
 
 SMALLEST_SIDE = 8  # px: below, the networks' own grids run out
+BL_NOTE = (
+    "--loss bl is trained with its weight p^gamma held constant in the gradient, which is --loss gce with "
+    "q = gamma: with equation 4's own gradient, networks trained from scratch collapse to few classes."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,8 +65,7 @@ class TrainingPlan:
 
     def loss_at(self, epoch: int) -> Loss:
         """The loss of one epoch, from 1."""
-        parameters = {name: value for name, value in self.parameters.items() if name != "l1"}
-        return scheduled(self.loss, delay=self.delay, epoch=epoch, **parameters)
+        return scheduled(self.loss, delay=self.delay, epoch=epoch, **self.parameters)
 
     def fingerprint(self) -> dict[str, Any]:
         """Everything that must be equal for a stored fold to be one of this run's, as JSON values."""
@@ -104,6 +107,8 @@ def plan_training(
             f"--loss {training.loss} is never used: the delay of {delay} takes all {epochs} epochs, "
             "which train with cross-entropy.",
         )
+    elif training.loss == "bl":
+        notes += (BL_NOTE,)
     return TrainingPlan(
         images=images,
         side=side,

@@ -67,8 +67,10 @@ def train_threshold_run(
             keep_probabilities=True,
         )
     assert dynamics.probabilities is not None
-    real = dynamics.probabilities[:, :num_classes].clip(min=np.finfo(np.float32).tiny)
-    return FoldResult(k, everything, real / real.sum(axis=1, keepdims=True), dynamics.aum, dynamics.history)
+    real = dynamics.probabilities[:, :num_classes]
+    np.maximum(real, np.finfo(np.float32).tiny, out=real)  # in place: N x K can be gigabytes
+    real /= real.sum(axis=1, keepdims=True)
+    return FoldResult(k, everything, np.ascontiguousarray(real), dynamics.aum, dynamics.history)
 
 
 def combine_threshold_runs(

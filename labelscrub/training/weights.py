@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import urllib.error
+import http.client
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -94,7 +94,7 @@ def _default_weights(network: str) -> tuple[StartingWeights | None, tuple[str, .
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             torch.hub.download_url_to_file(url, str(path), hash_prefix=prefix, progress=False)
-        except (OSError, urllib.error.URLError, RuntimeError) as error:  # RuntimeError: the hash is wrong
+        except (OSError, http.client.HTTPException, RuntimeError) as error:  # RuntimeError: the hash is wrong
             reason = getattr(error, "reason", None) or error
             return None, (
                 f"NO PRETRAINED WEIGHTS: {url} could not be had ({reason}); training starts from scratch, "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import subprocess
 import sys
@@ -104,6 +105,23 @@ def test_blurry_gradient_is_the_equations_or_weighted_cross_entropys() -> None:
     (cross_entropys,) = torch.autograd.grad(losses.cross_entropy(logits, labels).sum(), logits)
     p = logits.detach().softmax(1).gather(1, labels[:, None])
     torch.testing.assert_close(found, p**0.3 * cross_entropys)
+
+
+@pytest.mark.parametrize("gamma", [0.1, 0.3, 0.7, 1.0])
+def test_bl_as_trained_has_the_gradient_of_gce(gamma: float) -> None:
+    """Both -p^gamma grad log p: what is reported as "bl" is GCE's training, and its docstring says so."""
+    logits, labels = batch(64, 10)
+    logits.requires_grad_()
+
+    def slope(loss: losses.Loss) -> torch.Tensor:
+        return torch.autograd.grad(loss(logits, labels).sum(), logits)[0]
+
+    gce = slope(losses.make_loss("gce", q=gamma))
+    torch.testing.assert_close(slope(losses.make_loss("bl", gamma=gamma)), gce, rtol=1e-12, atol=1e-12)
+    equation_4 = slope(functools.partial(losses.blurry, gamma=gamma))
+    assert (equation_4 - gce).abs().max() > 1e-3
+    for told in (losses.blurry.__doc__, losses.make_loss.__doc__):
+        assert told is not None and "training with GCE" in " ".join(told.split())
 
 
 def test_anl_focal_weight_is_constant_in_the_gradient() -> None:

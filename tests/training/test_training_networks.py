@@ -1,8 +1,9 @@
-"""Networks, starting weights, recipes, batches."""
+"""Networks, starting weights, recipes."""
 
 from __future__ import annotations
 
 import hashlib
+import http.client
 import itertools
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,6 @@ from torch import nn
 from labelscrub.config import NETWORKS
 from labelscrub.errors import DataError, EnvironmentProblem, UsageError
 from labelscrub.training import weights as weights_module
-from labelscrub.training.batches import Batches, channel_statistics, draw_moves, shift_and_flip
 from labelscrub.training.networks import build_network, choose_network
 from labelscrub.training.recipes import RECIPES, Recipe, learning_rate, recipe_for
 from labelscrub.training.weights import StartingWeights, find_weights, load_weights
@@ -211,6 +211,15 @@ def test_default_weights_offline(hub: Path) -> None:
     assert "Network is unreachable" in notes[0] and "from scratch" in notes[0]
 
 
+def test_a_download_that_breaks_off_is_a_note(hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*args: object, **kwargs: object) -> None:
+        raise http.client.IncompleteRead(b"half")  # neither an OSError nor a RuntimeError
+
+    monkeypatch.setattr(torch.hub, "download_url_to_file", broken)
+    start, notes = find_weights("default", "resnet18")
+    assert start is None and "IncompleteRead" in notes[0]
+
+
 def test_default_weights_in_the_cache(hub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     url = torchvision.models.get_model_weights("resnet18").DEFAULT.url
     path = hub / url.rsplit("/", 1)[1]
@@ -224,42 +233,3 @@ def test_default_weights_in_the_cache(hub: Path, monkeypatch: pytest.MonkeyPatch
         StartingWeights(path, prefix + "0" * 56, imagenet=True),
         (),
     )
-
-
-def test_statistics_are_the_training_pixels_own() -> None:
-    pixels = np.random.default_rng(0).integers(0, 256, (700, 8, 8, 3), dtype=np.uint8)
-    pixels[..., 1] = 9  # a blank channel must not divide by zero
-    index = np.arange(0, 700, 2)
-    mean, std = channel_statistics(pixels, index)
-    expected = pixels[index].astype(np.float64) / 255
-    np.testing.assert_allclose(mean, expected.mean((0, 1, 2)))
-    np.testing.assert_allclose(std[[0, 2]], expected.std((0, 1, 2))[[0, 2]])
-    assert std[1] == 1 / 255
-    batches = Batches.on(torch.device("cpu"), pixels, index, imagenet=False)
-    images = batches.read(torch.from_numpy(index))
-    assert images.shape == (350, 3, 8, 8) and images.is_contiguous(memory_format=torch.channels_last)
-    torch.testing.assert_close(images.mean((0, 2, 3)), torch.zeros(3), atol=1e-4, rtol=0)
-    torch.testing.assert_close(images.std((0, 2, 3)), torch.tensor([1.0, 0.0, 1.0]), atol=1e-3, rtol=0)
-
-
-def test_imagenet_normalisation_of_grey() -> None:
-    pixels = np.full((4, 8, 8, 1), 255, np.uint8)
-    images = Batches.on(torch.device("cpu"), pixels, np.arange(4), imagenet=True).read(torch.arange(2))
-    assert images.shape == (2, 3, 8, 8)
-    expected = (1 - torch.tensor([0.485, 0.456, 0.406])) / torch.tensor(
-        [0.229, 0.224, 0.225]
-    )  # torchvision docs
-    torch.testing.assert_close(images[0, :, 0, 0], expected)
-
-
-def test_moves_agree_with_a_slow_twin() -> None:
-    rng = np.random.default_rng(0)
-    images = rng.integers(0, 256, (32, 9, 9, 3), dtype=np.uint8)
-    moves = draw_moves(32, 9, torch.Generator().manual_seed(0))
-    assert set(moves[0].tolist()) == {-2, -1, 0, 1, 2} and set(moves[2].tolist()) == {0, 1}
-    found = shift_and_flip(torch.from_numpy(images), moves).numpy()
-    for i, (down, right, flip) in enumerate(moves.T.tolist()):
-        flipped = images[i, :, ::-1] if flip else images[i]
-        padded = np.pad(flipped, ((4, 4), (4, 4), (0, 0)), mode="reflect")
-        crop = padded[4 + down : 13 + down, 4 + right : 13 + right]
-        np.testing.assert_array_equal(found[i], crop)

@@ -13,6 +13,7 @@ import torch
 from labelscrub.config import TrainingSettings
 from labelscrub.errors import DataError, EnvironmentProblem, UsageError
 from labelscrub.training import TrainingPlan, plan_training
+from labelscrub.training.losses import make_loss
 from labelscrub.training.networks import build_network
 from labelscrub.training.recipes import RECIPES
 
@@ -135,6 +136,22 @@ def test_too_small_images_are_refused() -> None:
 def test_a_delay_that_never_ends_is_told() -> None:
     assert "never used" in plan(epochs=2, delay=2).notes[0]
     assert plan(epochs=3, delay=2).notes == ()
+
+
+def test_how_bl_is_trained_is_told() -> None:
+    (note,) = plan(loss="bl").notes
+    assert "held constant in the gradient, which is --loss gce with q = gamma" in note
+    assert plan(loss="gce").notes == ()
+    (note,) = plan(loss="bl", epochs=2, delay=2).notes  # bl trains nothing here
+    assert "never used" in note
+
+
+def test_l1_belongs_to_the_loop_and_not_to_the_loss() -> None:
+    made = plan(loss="anl-ce", l1=0.1, delay=0)
+    assert made.parameters["l1"] == 0.1
+    logits, labels = torch.eye(3), torch.tensor([0, 1, 1])
+    expected = make_loss("anl-ce")(logits, labels)
+    assert torch.equal(made.loss_at(1)(logits, labels), expected)
 
 
 def test_planning_leaves_the_global_generator_alone(tmp_path: Path) -> None:
