@@ -13,6 +13,7 @@ from labelscrub.records import Predictions
 ROW_SUM_TOLERANCE = 0.01  # probabilities stored as float16, or as text with a few decimals, still pass
 VALUE_TOLERANCE = 1e-6  # below 0 or above 1, from renormalising in float32; cleanlab's own limit
 CHANCE_SIGMAS = 3.0
+MOST_FLAGGED = 0.5  # of the labels: with more below the threshold, AUM does not tell right from wrong
 DIVERGED = "training diverged: lower --lr, or try another --loss or --precision float32; no verdict is given"
 BROUGHT = "give out-of-fold softmax probabilities, a row an image; no verdict is given on these"
 
@@ -198,12 +199,28 @@ def check_enough_classes(
     counts: NDArray[np.int64],  # (K,) images a class
     smallest: int,
 ) -> None:
-    """DataError unless two classes have at least `smallest` images."""
+    """DataError unless two classes are assessed: at least `smallest` images, in more than one fold."""
     if assessed.sum() < 2:
+        one_fold = bool((counts[~assessed] >= smallest).any())
         raise DataError(
-            f"only {int(assessed.sum())} of {int((counts > 0).sum())} classes have the {smallest} images "
-            "that it takes to be judged: need at least 2",
+            f"only {int(assessed.sum())} of {int((counts > 0).sum())} classes have the {smallest} images"
+            f"{', not all in one fold,' if one_fold else ''} that it takes to be judged: need at least 2",
             "add images to the small classes" + (", or lower --folds" if smallest > 2 else ""),
+        )
+
+
+def check_learnt(
+    flagged: float,  # share of the assessed images whose AUM is below the threshold, 0..1
+) -> None:
+    """ModelError where most labels look wrong to method aum: pure noise, or a model that has learnt nothing.
+
+    Its probabilities are in-training: noise learnt by heart agrees with the labels, and passes for a model.
+    """
+    if flagged > MOST_FLAGGED:
+        raise ModelError(
+            f"{100 * flagged:.0f} % of the labels look no better learnt than labels that are wrong by "
+            "construction, so there is no verdict",
+            "train longer (--epochs), or use --method cl",
         )
 
 

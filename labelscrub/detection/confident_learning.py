@@ -1,7 +1,7 @@
 """Confident learning (Northcutt, Jiang and Chuang 2021, "Estimating Uncertainty in Dataset Labels").
 
-cleanlab does the work. Only classes that can be judged go in: one with fewer images than folds has a
-threshold near 0, and every uncertain image would be counted as truly belonging to it.
+cleanlab does the work. Only classes that can be judged go in: one with fewer images than folds, or all in
+one fold, has a threshold near 0, and every uncertain image would be counted as truly belonging to it.
 
 Symbols: N images, K classes; M images of the J classes that are assessed.
 """
@@ -42,7 +42,7 @@ def propose(
             given, probabilities, filter_by=rule, confident_joint=counts, n_jobs=1
         )
         masks.append(proposed)
-    pruning.pred_probs_by_class = {}  # a global that keeps a second copy of the matrix alive
+        pruning.pred_probs_by_class = {}  # a global that keeps a second copy of the matrix alive
 
     joint = np.zeros((len(assessed), len(assessed)))
     joint[np.ix_(columns, columns)] = counts / counts.sum()

@@ -30,7 +30,8 @@ def find_errors(
 ) -> tuple[Findings, Assessment]:
     """Tell the suspects from the rest and rank them all; an error wherever a verdict could not be trusted.
 
-    A class with fewer images than folds (method aum, or own probabilities: one image) never has suspects.
+    A class with fewer images than folds (method aum, or own probabilities: one image), or with all of them in
+    one fold, never has suspects.
     """
     labels = np.asarray(labels)
     checks.check_labels(labels, classes)
@@ -46,7 +47,7 @@ def find_errors(
 
     counts = np.bincount(labels, minlength=len(classes))
     smallest = SMALLEST_CLASS if settings.method == "aum" else max(folds, SMALLEST_CLASS)
-    assessed = counts >= smallest  # (K,)
+    assessed = (counts >= smallest) & ~_in_one_fold(labels, predictions.fold, len(classes))  # (K,)
     checks.check_enough_classes(assessed, counts, smallest)
 
     by_class = by_noise_rate = np.zeros(len(labels), dtype=bool)
@@ -54,6 +55,7 @@ def find_errors(
         assert predictions.aum_threshold is not None  # check_aum
         proposed = aum.propose(predictions.aum, predictions.aum_threshold, labels, assessed)
         noise_rate, class_noise_rates = aum.noise_rates(proposed, labels, assessed)
+        checks.check_learnt(noise_rate)
     else:
         by_class, by_noise_rate, joint = confident_learning.propose(predictions.pred_probs, labels, assessed)
         noise_rate, class_noise_rates = confident_learning.noise_rates(joint)
@@ -91,6 +93,19 @@ def find_errors(
         labels, found.predicted, suggested, suspect, classes, assessed, noise_rate, class_noise_rates, notes
     )
     return findings, assessment
+
+
+def _in_one_fold(
+    labels: NDArray[np.integer],  # (N,)
+    fold: NDArray[np.integer],  # (N,) -1 where unknown
+    num_classes: int,
+) -> NDArray[np.bool_]:  # (K,)
+    """Classes whose images were all held out at once (copies, a group): their model never saw one of them."""
+    lowest, highest = np.full(num_classes, np.iinfo(fold.dtype).max), np.full(num_classes, -1)
+    np.minimum.at(lowest, labels, fold)
+    np.maximum.at(highest, labels, fold)
+    alone: NDArray[np.bool_] = (lowest == highest) & (lowest >= 0)
+    return alone
 
 
 def _score(settings: DetectionSettings, predictions: Predictions) -> tuple[str, list[str]]:

@@ -190,6 +190,26 @@ def test_method_aum_checks_the_level_of_chance_as_well() -> None:
         find(predictions(probs, aum=zeros, aum_threshold=zeros), labels, method="aum")
 
 
+def test_method_aum_gives_no_verdict_on_noise_learnt_by_heart() -> None:
+    """In-training probabilities agree with the labels, so chance does not show; the threshold does."""
+    labels = np.arange(200) % 2
+    probs = np.where(np.eye(2, dtype=bool)[labels], 0.9, 0.1).astype(np.float32)
+    threshold = np.zeros(200, np.float32)
+    aum = np.where(np.arange(200) < 155, -1, 1).astype(np.float32)
+    with pytest.raises(ModelError, match="78 % of the labels look no better learnt than") as error:
+        find(predictions(probs, aum=aum, aum_threshold=threshold), labels, method="aum")
+    assert "--method cl" in error.value.fix
+    aum[:55] = 1  # half of them: a verdict
+    findings, _ = find(predictions(probs, aum=aum, aum_threshold=threshold), labels, method="aum")
+    assert findings.is_suspect.sum() == 100
+
+
+def test_classes_that_each_lie_in_one_fold_are_an_error_that_says_so() -> None:
+    probs, labels, _ = noisy(400, 2, 0.0, sharpness=9)
+    with pytest.raises(DataError, match="only 0 of 2 classes have the 2 images, not all in one fold"):
+        find(predictions(probs, fold=labels.astype(np.int16)), labels, folds=2)
+
+
 def test_one_failed_fold_is_an_error_though_the_mean_is_fine():
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 3, 500)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 from cleanlab.count import estimate_joint
 from cleanlab.filter import find_label_issues
 from detection_cases import find, noisy
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
@@ -95,8 +97,7 @@ def test_invariants(seed: int, num_classes: int, n: int, flipped: float) -> None
     probs, labels, _ = noisy(n, num_classes, flipped, seed=seed)
     counts = np.bincount(labels, minlength=num_classes)
     assessed = counts >= 5
-    if assessed.sum() < 2:
-        return
+    assume(assessed.sum() >= 2)
     by_class, by_noise_rate, joint = confident_learning.propose(probs, labels, assessed)
     judged = assessed[labels]
     assert not (by_class | by_noise_rate)[~judged].any()
@@ -154,9 +155,19 @@ def test_a_small_class_does_not_draw_uncertain_images_to_it() -> None:
     assert np.isnan(assessment.classes[2].estimated_noise_rate)
 
 
-def test_the_copy_that_cleanlab_keeps_is_dropped() -> None:
+def test_the_copy_that_cleanlab_keeps_is_dropped_after_each_rule(monkeypatch: pytest.MonkeyPatch) -> None:
     from cleanlab import filter as pruning
 
     probs, labels, _ = noisy()
+    kept: list[bool] = []
+    prune = pruning.find_label_issues
+
+    def spy(*args: Any, **more: Any) -> Any:
+        kept.append(bool(pruning.pred_probs_by_class))
+        return prune(*args, **more)
+
+    monkeypatch.setattr(pruning, "pred_probs_by_class", {}, raising=False)
+    monkeypatch.setattr(pruning, "find_label_issues", spy)
     find(probs, labels)
+    assert kept == [False, False]
     assert not pruning.pred_probs_by_class
