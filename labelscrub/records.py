@@ -212,7 +212,7 @@ class Summary:
     confused_pairs: tuple[ConfusedPair, ...]
     """Most frequent first."""
     not_assessed: tuple[str, ...]
-    """Classes with fewer images than folds."""
+    """Classes with fewer images than folds, or all in one fold."""
     notes: tuple[str, ...] = ()
 
     @property

@@ -117,7 +117,7 @@ def _print_classes(console: Any, summary: Summary) -> None:
         names = ", ".join(map(_name, summary.not_assessed[:8])) + (
             " ..." if len(summary.not_assessed) > 8 else ""
         )
-        console.print(_text(f"Not assessed, fewer images than folds: {names}", "yellow"))
+        console.print(_text(f"Not assessed (fewer images than folds, or all in one fold): {names}", "yellow"))
 
 
 def _print_top(console: Any, report: Report) -> None:
