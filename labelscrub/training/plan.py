@@ -100,7 +100,7 @@ def plan_training(
         with torch.random.fork_rng(devices=[]):
             network = build_network(name, side=side, channels=channels, outputs=num_classes)
         load_weights(network, start)
-    recipe, delay = recipe_for(name, channels), loss_delay(training)
+    recipe, delay = recipe_for(name, images=images, side=side, channels=channels), loss_delay(training)
     epochs = training.epochs or recipe.epochs
     if delay >= epochs and training.loss != "ce":
         notes += (

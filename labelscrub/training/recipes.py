@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -25,6 +26,8 @@ class Recipe:
     """Random crop and horizontal flip of colour images. Grey ones (digits, letters) stay as they are."""
     views: tuple[tuple[int, int], ...] = ((0, 0),)
     """Shifts (down, right) in pixels of the images predicted; probabilities are the mean over them."""
+    least_steps: int = 0
+    """Small sets get more epochs, up to five times as many, until they make so many steps."""
 
 
 _FAST = Recipe(
@@ -34,6 +37,8 @@ _FAST = Recipe(
     schedule="one-cycle",
     # Five views soften overconfidence: F1 of "both" 0.848 -> 0.858 (pz 0.02, Fashion-MNIST, one seed).
     views=((0, 0), (-1, 0), (1, 0), (0, -1), (0, 1)),
+    # 1,797 digits: F1 0.964 with 6 epochs, 0.978 with 12 (one seed).
+    least_steps=300,
 )
 
 RECIPES: dict[str, Recipe] = {
@@ -55,9 +60,15 @@ RECIPES: dict[str, Recipe] = {
 WARM_UP = 0.2  # share of a one-cycle schedule's steps in which the rate rises
 
 
-def recipe_for(network: str, channels: int) -> Recipe:
-    """The recipe of a network, and of its own for colour where there is one."""
-    return RECIPES.get(f"{network}-colour", RECIPES[network]) if channels == 3 else RECIPES[network]
+SMALLEST_SHIFTED = 20  # pixels: below, one pixel is too much. 8 px digits: F1 0.870 with views, 0.964 without
+
+
+def recipe_for(network: str, *, images: int, side: int, channels: int) -> Recipe:
+    """The recipe of a network for so many images of that size; colour may have one of its own."""
+    recipe = RECIPES.get(f"{network}-colour", RECIPES[network]) if channels == 3 else RECIPES[network]
+    steps = math.ceil(images / recipe.batch_size)  # of an epoch
+    epochs = max(recipe.epochs, min(math.ceil(recipe.least_steps / steps), 5 * recipe.epochs))
+    return replace(recipe, epochs=epochs, views=recipe.views if side >= SMALLEST_SHIFTED else ((0, 0),))
 
 
 def learning_rate(

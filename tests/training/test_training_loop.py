@@ -191,7 +191,7 @@ def test_events_within_an_epoch_are_rationed(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_the_fast_networks_predictions_are_means_over_shifted_views() -> None:
-    pixels, _ = images(30)
+    pixels, _ = images(30, side=20)
     made = plan(pixels, network="fast", epochs=1)
     index = np.array([3, 8, 4])
     with loop.reproducible(made, 0):
@@ -201,7 +201,7 @@ def test_the_fast_networks_predictions_are_means_over_shifted_views() -> None:
     expected = []
     for down, right in ((0, 0), (-1, 0), (1, 0), (0, -1), (0, 1)):
         padded = np.pad(pixels[index], ((0, 0), (1, 1), (1, 1), (0, 0)), mode="reflect")
-        view = torch.from_numpy(padded[:, 1 + down : 9 + down, 1 + right : 9 + right].copy())
+        view = torch.from_numpy(padded[:, 1 + down : 21 + down, 1 + right : 21 + right].copy())
         x = view.permute(0, 3, 1, 2).float() * batches.scale + batches.shift
         expected.append(network(x).detach().softmax(1).numpy())
     np.testing.assert_allclose(found, np.mean(expected, axis=0), atol=1e-6)
@@ -211,7 +211,7 @@ def test_the_fast_networks_predictions_are_means_over_shifted_views() -> None:
 
 
 def test_predicting_never_waits_for_a_value_on_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
-    pixels, _ = images(30)
+    pixels, _ = images(30, side=20)
     made = plan(pixels, network="fast", epochs=1)
     network = loop.new_network(made, CLASSES)
     batches = loop.Batches.on(torch.device("cpu"), pixels, np.arange(30), imagenet=False)

@@ -80,8 +80,21 @@ def test_auto_goes_by_size_and_weights() -> None:
 def test_every_network_has_a_recipe() -> None:
     assert set(RECIPES) == set(NETWORKS) - {"auto"} | {"fast-colour"}
     for network in set(NETWORKS) - {"auto"}:
-        assert recipe_for(network, 1) == RECIPES[network]
-        assert recipe_for(network, 3) == RECIPES["fast-colour" if network == "fast" else network]
+        large = {"images": 50_000, "side": 32}
+        assert recipe_for(network, channels=1, **large) == RECIPES[network]
+        colour = "fast-colour" if network == "fast" else network
+        assert recipe_for(network, channels=3, **large) == RECIPES[colour]
+
+
+@pytest.mark.parametrize(("images", "epochs"), [(50_000, 6), (3_200, 6), (1_797, 11), (640, 30), (30, 30)])
+def test_small_sets_get_more_epochs_up_to_a_limit(images: int, epochs: int) -> None:
+    assert recipe_for("fast", images=images, side=28, channels=1).epochs == epochs
+    assert recipe_for("mnist-cnn", images=images, side=28, channels=1).epochs == 10
+
+
+def test_tiny_images_are_not_shifted() -> None:
+    assert recipe_for("fast", images=10_000, side=19, channels=1).views == ((0, 0),)
+    assert len(recipe_for("fast", images=10_000, side=20, channels=1).views) == 5
 
 
 def test_papers_schedules() -> None:

@@ -15,7 +15,7 @@ from labelscrub.errors import DataError, EnvironmentProblem, UsageError
 from labelscrub.training import TrainingPlan, plan_training
 from labelscrub.training.losses import make_loss
 from labelscrub.training.networks import build_network
-from labelscrub.training.recipes import RECIPES
+from labelscrub.training.recipes import RECIPES, recipe_for
 
 SHAPE = (100, 16, 16, 1)
 
@@ -28,7 +28,7 @@ def plan(shape: tuple[int, int, int, int] = SHAPE, num_classes: int = 3, **setti
 
 def test_defaults_come_from_the_recipe_and_the_loss() -> None:
     made = plan()
-    assert (made.network, made.recipe) == ("fast", RECIPES["fast"])
+    assert (made.network, made.recipe) == ("fast", recipe_for("fast", images=100, side=16, channels=1))
     assert (made.loss, made.parameters, made.delay) == ("pz", {"cutoff": 0.02}, 1)
     assert (made.device, made.threads, made.start, made.notes) == ("cpu", torch.get_num_threads(), None, ())
 
