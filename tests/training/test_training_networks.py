@@ -176,8 +176,13 @@ def test_weights_that_do_not_fit(tmp_path: Path) -> None:
 
 
 class Hostile:
+    """Creates a file when it is unpickled."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+
     def __reduce__(self) -> Any:
-        return (Path.touch, (Path("/tmp/labelscrub-was-here"),))
+        return (Path.touch, (self.file,))
 
 
 @pytest.mark.parametrize("content", [b"", b"not weights", "pickle", "list", "safetensors"])
@@ -188,12 +193,12 @@ def test_unreadable_weights(tmp_path: Path, content: bytes | str) -> None:
     elif content == "safetensors":
         path.write_bytes(b"\xff" * 64)
     else:
-        torch.save(Hostile() if content == "pickle" else [1, 2], path)
+        torch.save(Hostile(tmp_path / "was-here") if content == "pickle" else [1, 2], path)
     start, _ = find_weights(str(path), "fast")
     assert start is not None
     with pytest.raises(DataError, match=str(path)):
         load_weights(build_network("fast", side=8, channels=1, outputs=2), start)
-    assert not Path("/tmp/labelscrub-was-here").exists()
+    assert not (tmp_path / "was-here").exists()
 
 
 def test_weights_that_are_not_there(tmp_path: Path) -> None:
