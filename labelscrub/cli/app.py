@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Sequence
 from types import FrameType
 from typing import Annotated
@@ -41,7 +42,7 @@ class Interrupted(BaseException):
 
 
 def main(arguments: Sequence[str]) -> int:
-    """Run the command line; returns the exit code. Nothing but `--debug` prints a traceback."""
+    """Run the command line; returns the exit code, which `--debug` does not change: it adds the traceback."""
     debug = "--debug" in arguments
     # torch's threads wait for each other busily by default: beside any other program that halves their speed.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
@@ -51,8 +52,7 @@ def main(arguments: Sequence[str]) -> int:
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except LabelscrubError as error:
-        if debug:
-            raise
+        _trace(debug)
         _complain(error.cause, error.fix)
         return error.exit_code
     except Interrupted as stop:
@@ -70,16 +70,14 @@ def main(arguments: Sequence[str]) -> int:
             return 128 + signal.SIGPIPE
         raise
     except MemoryError:
-        if debug:
-            raise
+        _trace(debug)
         _complain("out of memory", "a smaller --image-size or --batch-size, or fewer --workers, needs less")
         return EXIT_ENVIRONMENT
     except typer.Abort:
         _complain("cancelled")
         return 128 + signal.SIGINT
     except Exception as error:
-        if debug:
-            raise
+        _trace(debug)
         if hasattr(error, "format_message"):  # click's own usage errors, whichever click typer carries
             _complain(" ".join(error.format_message().split()), "labelscrub COMMAND --help lists the options")
             return int(getattr(error, "exit_code", 2))
@@ -112,7 +110,7 @@ def _stop_on_signals() -> dict[signal.Signals, signal.Handlers]:
 
     stops = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     wanted = [signum for signum in stops if signal.getsignal(signum) is not signal.SIG_IGN]  # nohup's wish
-    return {signum: signal.signal(signum, stop) for signum in wanted}  # type: ignore[misc]
+    return {signum: signal.signal(signum, stop) for signum in wanted}  # type: ignore[misc]  # None: C code's
 
 
 def _is_importing(frame: FrameType | None) -> bool:
@@ -123,9 +121,14 @@ def _is_importing(frame: FrameType | None) -> bool:
     return False
 
 
+def _trace(debug: bool) -> None:
+    if debug:
+        traceback.print_exc()
+
+
 def _complain(cause: str, fix: str = "") -> None:
     lines = [f"labelscrub: {printable(cause)}"] + ([f"  {printable(fix)}"] if fix else [])
-    print("\n".join(lines), file=sys.stderr)  # noqa: T201  (rich would wrap and style it)
+    typer.echo("\n".join(lines), err=True)
 
 
 def _version(value: bool) -> None:

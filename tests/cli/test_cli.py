@@ -15,6 +15,7 @@ from pictures import QUICK, write_folder
 
 from labelscrub.cli.app import main
 from labelscrub.config import all_settings, flag
+from labelscrub.errors import ModelError
 
 OPTIONS = [part for name, value in QUICK.items() for part in (flag(name), str(value))]
 
@@ -135,9 +136,21 @@ def test_a_bug_is_told_apart_from_a_failed_gate(monkeypatch, capsys, tmp_path):
 
     monkeypatch.setattr("labelscrub.pipeline.detect", broken)
     assert main(["detect", str(tmp_path)]) == 70
-    assert "internal error: ZeroDivisionError" in capsys.readouterr().err
-    with pytest.raises(ZeroDivisionError):
-        main(["detect", str(tmp_path), "--debug"])
+    err = capsys.readouterr().err
+    assert "internal error: ZeroDivisionError" in err and "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [(ZeroDivisionError("no such luck"), 70), (ModelError("no verdict"), 5), (MemoryError(), 4)],
+)
+def test_debug_adds_the_traceback_and_keeps_the_exit_code(monkeypatch, capsys, tmp_path, error, code):
+    def broken(*arguments, **more):
+        raise error
+
+    monkeypatch.setattr("labelscrub.pipeline.detect", broken)
+    assert main(["detect", str(tmp_path), "--debug"]) == code
+    assert "Traceback" in capsys.readouterr().err
 
 
 def test_settings_come_from_command_line_then_environment_then_file(tmp_path, monkeypatch):
@@ -155,8 +168,7 @@ def test_settings_come_from_command_line_then_environment_then_file(tmp_path, mo
     (tmp_path / "labelscrub.toml").write_text('folds = 7\nseed = 7\nepochs = 7\nlabel-column = "y"\n')
     monkeypatch.setenv("LABELSCRUB_SEED", "8")
     monkeypatch.setenv("LABELSCRUB_EPOCHS", "8")
-    with pytest.raises(EnoughError):
-        main(["detect", "x", "--epochs", "9", "--debug"])
+    assert main(["detect", "x", "--epochs", "9"]) == 70
     assert (seen["folds"], seen["seed"], seen["epochs"], seen["label_column"]) == (7, 8, 9, "y")
 
 
