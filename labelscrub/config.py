@@ -37,11 +37,12 @@ def setting(
     return dataclasses.field(default=default, metadata=metadata)
 
 
+@dataclass(frozen=True)
 class _Checked:
     """Validates every field on construction against the metadata that `setting` wrote."""
 
     def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):  # type: ignore[arg-type]
+        for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             check_value(field, value)
             if isinstance(value, int) and str(field.type).startswith("float"):

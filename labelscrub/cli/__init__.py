@@ -23,7 +23,7 @@ def run(arguments: Sequence[str] | None = None) -> None:
     for name in ("stdout", "stderr"):
         stream: Any = getattr(sys, name)
         if stream is None:  # closed by whoever started us
-            setattr(sys, name, open(os.devnull, "w"))  # noqa: PTH123, SIM115
+            setattr(sys, name, open(os.devnull, "w"))  # noqa: PTH123, SIM115  (stays open)
         else:
             stream.reconfigure(errors="backslashreplace")  # names that the terminal's encoding doesn't have
     try:

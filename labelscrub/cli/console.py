@@ -8,6 +8,8 @@ import time
 from types import TracebackType
 from typing import Any
 
+import typer
+
 from labelscrub.records import Event
 from labelscrub.reporting.text import one_line
 
@@ -142,11 +144,8 @@ class ProgressDisplay:
 
     def _plain(self, event: Event) -> None:
         """A line for each fold's end, with -v for each epoch's, and one every ten seconds."""
-        if event.epochs:
-            epoch_ended = event.accuracy == event.accuracy
-            due = epoch_ended and (self._verbose or event.epoch == event.epochs)
-        else:
-            due = False
+        epoch_ended = event.epochs and event.accuracy == event.accuracy
+        due = epoch_ended and (self._verbose or event.epoch == event.epochs)
         if due or time.monotonic() - self._line_at > 10:
             self._line("  " + self._detail(event))
 
@@ -157,4 +156,4 @@ class ProgressDisplay:
 
             self._bars.console.print(Text(printable(text)), soft_wrap=True)
         else:
-            print(printable(text), file=sys.stderr, flush=True)  # noqa: T201
+            typer.echo(printable(text), err=True)

@@ -54,7 +54,7 @@ def takes_settings(command: Callable[..., Any]) -> Callable[..., Any]:
         return command(settings=settings, **values)
 
     parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in [*own, *options]]
-    wrapped.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    wrapped.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # inspect reads it
     wrapped.__annotations__ = {p.name: p.annotation for p in parameters}
     return wrapped
 
@@ -63,14 +63,11 @@ def _option(group: str, name: str) -> inspect.Parameter:
     field = all_settings()[name]
     kind = str(field.type).split(" ")[0]
     text, choices = field.metadata["help"], field.metadata["choices"]
-    if choices and group != "detection":
+    if choices:
         text += " One of: " + ", ".join(choices) + "."
-    elif choices:
-        text += f" ({' | '.join(choices)})"
-    shown = field.metadata["shown"] or str(field.default)
-    names = [f"{flag(name)}/--no-{flag(name)[2:]}"] if kind == "bool" else [flag(name)]
-    default_shown: bool | str = shown if kind != "bool" else "no"
-    option = typer.Option(*names, help=text, show_default=default_shown, rich_help_panel=PANELS[group])
+    shown = field.metadata["shown"] or ("no" if kind == "bool" else str(field.default))
+    names = f"{flag(name)}/--no-{flag(name)[2:]}" if kind == "bool" else flag(name)
+    option = typer.Option(names, help=text, show_default=shown, rich_help_panel=PANELS[group])
     python_type: Any = {"int": int, "float": float, "bool": bool, "str": str}[kind]
     return inspect.Parameter(
         name,

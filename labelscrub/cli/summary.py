@@ -124,7 +124,7 @@ def _print_top(console: Any, report: Report) -> None:
     from rich.table import Table
 
     f = report.findings
-    shown = [int(i) for i in f.order()[: TOP * 4] if f.is_suspect[i] or f.conflict[i]][:TOP]
+    shown = [int(i) for i in f.order()[:TOP] if f.is_suspect[i] or f.conflict[i]]
     if not shown:
         return
     table = Table(

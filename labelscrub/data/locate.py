@@ -211,7 +211,7 @@ def _same_files(
         if folder not in folders:
             folders[folder] = os.path.realpath(folder or "/")
         real = f"{folders[folder]}/{name}"
-        real = os.path.realpath(real) if os.path.islink(real) else real  # noqa: PTH114
+        real = os.path.realpath(real) if os.path.islink(real) else real  # noqa: PTH114  (as above)
         first = first_rows.setdefault(real, row)
         if first != row:
             repeated[row] = first

@@ -53,15 +53,15 @@ def _from_numpy(path: Path) -> Probabilities:
     return _matrix(found, path), classes, paths
 
 
-def _matrix(array: Any, path: Path) -> NDArray[np.float32]:
+def _matrix(array: NDArray[Any], path: Path) -> NDArray[np.float32]:
     if array.dtype.kind not in "fiub":
         raise DataError(f"{path} holds {array.dtype}, not numbers", "save probabilities as float32")
     if array.ndim != 2:
         raise DataError(f"{path} has shape {array.shape}", "probabilities are (images, classes)")
     if array.dtype == np.float32:
-        return array  # type: ignore[no-any-return]
+        return array
     with np.errstate(over="ignore"):  # beyond float32 becomes infinite, which detection refuses
-        return array.astype(np.float32)  # type: ignore[no-any-return]
+        return array.astype(np.float32)
 
 
 def _names(array: Any, key: str, path: Path) -> tuple[str, ...] | None:

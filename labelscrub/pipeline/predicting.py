@@ -137,13 +137,12 @@ def fold_groups(manifest: Manifest, images: Images) -> NDArray[np.int64]:
 
     number_of: dict[str, int] = {}
     values = np.array([number_of.setdefault(manifest.groups[row], len(number_of)) for row in images.rows])
-    contents = np.unique(duplicates, return_inverse=True)[1]
     # A graph of contents and group values: an image joins its own two, and what hangs together is one group.
-    first_value = int(contents.max()) + 1
+    first_value = int(duplicates.max()) + 1
     size = first_value + len(number_of)
-    joined = coo_array((np.ones(len(contents)), (contents, first_value + values)), shape=(size, size))
-    component = connected_components(joined, directed=False)[1]
-    return component[contents].astype(np.int64)  # type: ignore[no-any-return]
+    joined = coo_array((np.ones(len(duplicates)), (duplicates, first_value + values)), shape=(size, size))
+    component: NDArray[np.int32] = connected_components(joined, directed=False)[1]
+    return component[duplicates].astype(np.int64)
 
 
 def identity(pred_probs: Path) -> str:

@@ -25,7 +25,7 @@ def make_report(
     settings: Settings,
     fingerprint: dict[str, Any],
     out: Path,
-    notes: tuple[str, ...] = (),
+    notes: tuple[str, ...],
 ) -> Report:
     """Everything that the formatters need; `notes` are those of training."""
     from labelscrub import curation

@@ -94,16 +94,22 @@ class StopError(Exception):
     """Stands for a kill in the midst of training."""
 
 
+def stop_in_fold(fold):
+    """A progress callback that kills the run there."""
+
+    def progress(event):
+        if event.stage == "train" and event.fold == fold and event.done:
+            raise StopError
+
+    return progress
+
+
 def test_an_interrupted_run_goes_on_and_gives_an_undisturbed_runs_bytes(done, tmp_path):
     folder, _, _ = done
 
-    def stop_in_second_fold(event):
-        if event.stage == "train" and event.fold == 2 and event.done:
-            raise StopError
-
     with pytest.raises(StopError):
         labelscrub.detect(
-            folder / "images", out=tmp_path / "run", workers=0, progress=stop_in_second_fold, **QUICK
+            folder / "images", out=tmp_path / "run", workers=0, progress=stop_in_fold(2), **QUICK
         )
     assert (tmp_path / "run" / "fold-0.npz").exists()
     trained = set()
@@ -123,13 +129,9 @@ def test_an_interrupted_run_goes_on_and_gives_an_undisturbed_runs_bytes(done, tm
 def test_a_damaged_fold_is_trained_again(done, tmp_path):
     folder, _, _ = done
 
-    def stop_in_third_fold(event):
-        if event.stage == "train" and event.fold == 3 and event.done:
-            raise StopError
-
     with pytest.raises(StopError):
         labelscrub.detect(
-            folder / "images", out=tmp_path / "run", workers=0, progress=stop_in_third_fold, **QUICK
+            folder / "images", out=tmp_path / "run", workers=0, progress=stop_in_fold(3), **QUICK
         )
     damaged = tmp_path / "run" / "fold-1.npz"
     content = bytearray(damaged.read_bytes())
