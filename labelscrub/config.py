@@ -111,6 +111,13 @@ class TrainingSettings(_Checked):
     epochs: int | None = setting(None, "Epochs a fold.", low=1, high=10_000, shown="by recipe")
     batch_size: int | None = setting(None, "Images a step.", low=2, high=1 << 20, shown="by recipe")
     lr: float | None = setting(None, "Peak learning rate.", above=0, high=1e9, shown="by recipe")
+    lr_drop: float | None = setting(
+        None,
+        "Factor on the learning rate after half of the epochs, where the recipe has steps.",
+        above=0,
+        high=1,
+        shown="by recipe",
+    )
     network: str = setting("auto", "Surrogate network.", choices=NETWORKS)
     weights: str = setting(
         "none", "Starting weights: none, default (torchvision's ImageNet ones) or a FILE (.safetensors, .pt)."

@@ -48,6 +48,8 @@ class Dynamics:
     """(n,) margin of the given label in logits, mean over the epochs (paper, section 3.1)."""
     probabilities: NDArray[np.float32] | None
     """(n, outputs) softmax, mean over the epochs; None where not asked for."""
+    p_given: NDArray[np.float32] | None
+    """(epochs, n) probability of the given label in the pass that trained on it; None where not asked for."""
     history: tuple[EpochRecord, ...]
 
 
@@ -71,6 +73,7 @@ def train_network(
     part: Part,
     progress: Progress,
     keep_probabilities: bool = False,
+    keep_p_given: bool = False,
 ) -> Dynamics:
     """Train in place. Loss, accuracy and margins add up on the device; one copy an epoch comes back."""
     recipe, device, n = plan.recipe, torch.device(plan.device), len(index)
@@ -82,6 +85,7 @@ def train_network(
     optimizer = torch.optim.Adam(network.parameters(), lr=recipe.lr, fused=True)
     margins = torch.zeros(n, device=device)
     probabilities: Tensor | None = None
+    p_given = torch.zeros(recipe.epochs, n, device=device) if keep_p_given else None
     history = []
     news = _News(progress, part, plan, total=n * recipe.epochs)
     network.train()
@@ -116,6 +120,8 @@ def train_network(
                     if probabilities is None:
                         probabilities = torch.zeros(n, logits.shape[1], device=device)
                     probabilities.index_add_(0, where, logits.softmax(1))
+                if p_given is not None:
+                    p_given[epoch - 1, where] = logits.softmax(1).gather(1, target.unsqueeze(1)).squeeze(1)
             news.step(epoch, len(where))
         mean_loss, accuracy = (torch.stack([loss_sum, correct]) / n).tolist()
         if not np.isfinite(mean_loss):
@@ -129,7 +135,8 @@ def train_network(
     if not np.isfinite(aum).all():
         raise ModelError(f"training diverged in {part}: the logits are not finite", "lower --lr")
     mean_probabilities = None if probabilities is None else (probabilities / recipe.epochs).cpu().numpy()
-    return Dynamics(aum, mean_probabilities, tuple(history))
+    trace = None if p_given is None else p_given.cpu().numpy()
+    return Dynamics(aum, mean_probabilities, trace, tuple(history))
 
 
 def predict(

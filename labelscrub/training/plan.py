@@ -13,7 +13,7 @@ from labelscrub.config import TrainingSettings, loss_delay, loss_parameters
 from labelscrub.errors import EnvironmentProblem, UsageError
 from labelscrub.training.losses import Loss, scheduled
 from labelscrub.training.networks import build_network, choose_network
-from labelscrub.training.recipes import Recipe, recipe_for
+from labelscrub.training.recipes import RECIPES, Recipe, recipe_for
 from labelscrub.training.weights import StartingWeights, find_weights, load_weights
 
 SMALLEST_SIDE = 8  # px: below, the networks' own grids run out
@@ -101,6 +101,12 @@ def plan_training(
             network = build_network(name, side=side, channels=channels, outputs=num_classes)
         load_weights(network, start)
     recipe, delay = recipe_for(name, images=images, side=side, channels=channels), loss_delay(training)
+    if training.lr_drop is not None and recipe.schedule != "step":
+        steps = ", ".join(known for known, value in RECIPES.items() if value.schedule == "step")
+        raise UsageError(
+            f"--lr-drop has no effect on --network {name}: its learning rate falls in every step",
+            f"leave it out, or choose one of {steps}",
+        )
     epochs = training.epochs or recipe.epochs
     if delay >= epochs and training.loss != "ce":
         notes += (
@@ -121,6 +127,7 @@ def plan_training(
             epochs=epochs,
             batch_size=training.batch_size or recipe.batch_size,
             lr=training.lr or recipe.lr,
+            step_factor=training.lr_drop or recipe.step_factor,
         ),
         loss=training.loss,
         parameters=loss_parameters(training),

@@ -15,7 +15,7 @@ from labelscrub.errors import DataError, EnvironmentProblem, UsageError
 from labelscrub.training import TrainingPlan, plan_training
 from labelscrub.training.losses import make_loss
 from labelscrub.training.networks import build_network
-from labelscrub.training.recipes import RECIPES, recipe_for
+from labelscrub.training.recipes import RECIPES, learning_rate, recipe_for
 
 SHAPE = (100, 16, 16, 1)
 
@@ -159,3 +159,13 @@ def test_planning_leaves_the_global_generator_alone(tmp_path: Path) -> None:
     before = torch.get_rng_state()
     plan(network="fast", weights=str(tmp_path / "w.pt"))
     assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_lr_drop_is_the_recipes_factor() -> None:
+    plan = plan_training(
+        TrainingSettings(network="mnist-cnn", lr_drop=0.2), shape=(50, 28, 28, 1), num_classes=3
+    )
+    assert plan.recipe.step_factor == 0.2
+    assert learning_rate(plan.recipe, 60, 100) == pytest.approx(0.2 * plan.recipe.lr)
+    with pytest.raises(UsageError, match="--lr-drop has no effect on --network fast"):
+        plan_training(TrainingSettings(network="fast", lr_drop=0.2), shape=(50, 28, 28, 1), num_classes=3)
