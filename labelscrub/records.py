@@ -112,12 +112,17 @@ class EpochRecord:
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """What training hands to detection; what `--pred-probs` brings has `fold` all -1 and `aum` all NaN."""
+    """What training hands to detection; what `--pred-probs` brings has `fold` all -1 and `aum` all NaN.
+
+    So has what a network trained on another source says (`--train-on`).
+    """
 
     pred_probs: NDArray[np.float32]
-    """(N, K) out of fold: from the model not trained on that image. With method aum: the mean in training."""
+    """(N, K) out of fold: from the model not trained on that image. With method aum: the mean in training.
+
+    0 in a whole column: the model has not learnt that class."""
     fold: NDArray[np.int16]
-    """(N,) fold that held the image out; -1 unknown."""
+    """(N,) fold that held the image out; -1 unknown, or there were no folds."""
     aum: NDArray[np.float32]
     """(N,) area under the margin, in logits: mean over its training folds and epochs; NaN unrecorded."""
     aum_threshold: NDArray[np.float32] | None = None
@@ -151,7 +156,7 @@ class Findings:
     """(N,) NaN where not calibrated."""
     fold: NDArray[np.int16]
     assessed: NDArray[np.bool_]
-    """(N,) False for images of classes too small to be judged."""
+    """(N,) False for images of classes that can't be judged: too small, all in one fold, or not learnt."""
     conflict: NDArray[np.int64]
     """(N,) number of the group of same-bytes images with different labels, from 1; 0 is none."""
     why: tuple[str, ...]
@@ -175,7 +180,8 @@ class ClassSummary:
     images: int
     suspects: int
     accuracy: float
-    """Share of images whose given label is predicted: out of fold, with method aum in training."""
+    """Share of images whose given label is predicted, by a model not trained on them; with method aum, by one
+    that was."""
     estimated_noise_rate: float
     """From confident learning's joint: share of images given this label whose true label is another."""
     assessed: bool
@@ -207,12 +213,13 @@ class Summary:
     estimated_noise_rate: float
     """Share of labels estimated wrong, 0..1: off-diagonal mass of confident learning's joint."""
     accuracy: float
-    """Share of images whose given label is predicted: out of fold, with method aum in training."""
+    """Share of images whose given label is predicted, by a model not trained on them; with method aum, by one
+    that was."""
     classes: tuple[ClassSummary, ...]
     confused_pairs: tuple[ConfusedPair, ...]
     """Most frequent first."""
     not_assessed: tuple[str, ...]
-    """Classes with fewer images than folds, or all in one fold."""
+    """Classes with fewer images than folds, or all in one fold; with --train-on, with too few in a source."""
     notes: tuple[str, ...] = ()
 
     @property

@@ -15,6 +15,8 @@ from labelscrub.cli.options import (
     Out,
     Quiet,
     Restart,
+    TrainOn,
+    TrainSplit,
     Verbose,
     Workers,
     takes_settings,
@@ -47,6 +49,8 @@ def check(
     format: Annotated[
         Literal["text", "json", "markdown"], typer.Option("--format", help="Form of the verdict on stdout.")
     ] = "text",
+    train_on: TrainOn = None,
+    train_split: TrainSplit = None,
     out: Out = DEFAULT_OUT,
     restart: Restart = False,
     cache_dir: CacheDir = None,
@@ -72,6 +76,8 @@ def check(
             source,
             max_rate=max_rate,
             max_suspects=max_suspects,
+            train_on=train_on,
+            train_split=train_split,
             out=out,
             restart=restart,
             cache_dir=cache_dir,

@@ -6,16 +6,20 @@ import os
 import sys
 import time
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from labelscrub.records import Event
 from labelscrub.reporting.text import one_line
 
+if TYPE_CHECKING:
+    from rich.console import Console
+
 TITLES = {
     "scan": "Reading the source",
     "decode": "Decoding",
+    "bench": "Experiment",
     "train": "Training",
     "detect": "Finding label errors",
     "report": "Writing the report",
@@ -36,6 +40,14 @@ def duration(seconds: float) -> str:
     if minutes < 60:
         return f"{minutes} min {rest:02d} s"
     return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def result_console() -> Console:
+    """stdout for results. Piped output keeps whole lines: a wrapped table is of no use to grep."""
+    from rich.console import Console
+
+    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 140
+    return Console(width=width, highlight=False, soft_wrap=False)
 
 
 def wants_bars(quiet: bool) -> bool:

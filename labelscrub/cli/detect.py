@@ -16,11 +16,14 @@ from labelscrub.cli.options import (
     Out,
     Quiet,
     Restart,
+    TrainOn,
+    TrainSplit,
     Verbose,
     Workers,
     takes_settings,
 )
 from labelscrub.config import Settings
+from labelscrub.errors import UsageError
 
 
 @takes_settings
@@ -28,7 +31,17 @@ def detect(
     source: Annotated[
         str | None,
         typer.Argument(
-            help="Image folder, or a CSV / TSV / JSONL / Parquet manifest. Left out only with --labels.",
+            help="Image folder, or CSV, TSV, JSONL or Parquet manifest. Left out with --labels or --judge.",
+            show_default=False,
+        ),
+    ] = None,
+    train_on: TrainOn = None,
+    train_split: TrainSplit = None,
+    judged: Annotated[
+        str | None,
+        typer.Option(
+            "--judge",
+            help="With --train-on: the source to judge, another way to say SOURCE.",
             show_default=False,
         ),
     ] = None,
@@ -66,13 +79,19 @@ def detect(
     """Find the wrong labels: a ranked report and a cleaned manifest.
 
     Example: labelscrub detect ./images --loss pz --cutoff 0.05
+
+    Judged by a network trained on other images: labelscrub detect --train-on ./train --judge ./test
     """
     from labelscrub import pipeline
     from labelscrub.cli.summary import print_summary
 
+    if judged is not None:
+        source = _only_source(source, train_on, judged)
     with ProgressDisplay(quiet=quiet, verbose=verbose) as progress:
         report = pipeline.detect(
             source,
+            train_on=train_on,
+            train_split=train_split,
             out=out,
             restart=restart,
             pred_probs=pred_probs,
@@ -86,3 +105,14 @@ def detect(
         typer.echo((out / "run.json").read_bytes(), nl=False)  # UTF-8, whatever the terminal has
     else:
         print_summary(report, brief=quiet, verbose=verbose)
+
+
+def _only_source(source: str | None, train_on: str | None, judged: str) -> str:
+    """The source that --judge names, which is no other than SOURCE."""
+    if train_on is None:
+        raise UsageError(
+            "--judge goes with --train-on", f"to judge {judged} by itself: labelscrub detect {judged}"
+        )
+    if source is not None and source != judged:
+        raise UsageError(f"two sources to judge: {source} and --judge {judged}", "leave one of them out")
+    return judged

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -36,16 +36,40 @@ CacheDir = Annotated[
     typer.Option("--cache-dir", help="Where decoded images are kept.", show_default="in the run directory"),
 ]
 
+TrainOn = Annotated[
+    str | None,
+    typer.Option(
+        "--train-on",
+        help="Another source: one network, no folds, is trained on it and judges the labels of SOURCE. "
+        "Options under Source hold for both, but --split; of a folder and a manifest, columns are the "
+        "manifest's.",
+        show_default=False,
+    ),
+]
+TrainSplit = Annotated[
+    str | None,
+    typer.Option("--train-split", help="Which split of --train-on to read.", show_default="asked for"),
+]
+
 DEFAULT_OUT = Path("labelscrub-out")
 
 
-def takes_settings(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command every setting as an option, and hand it the resolved Settings as `settings`.
+def takes_settings(
+    command: Callable[..., Any] | None = None,
+    *,
+    groups: Collection[str] = tuple(GROUPS),
+    without: Collection[str] = (),
+) -> Callable[..., Any]:
+    """Give a command the settings of these groups, but those of `without`, as options; hand it `settings`.
 
-    The command itself declares `config` and a keyword `settings`; precedence is read_settings'.
+    The command itself declares `config` and a keyword `settings`; precedence is read_settings'. As a bare
+    decorator, or with groups: `@takes_settings(groups=("source",))`.
     """
+    if command is None:
+        return functools.partial(takes_settings, groups=groups, without=without)
     own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name != "settings"]
-    options = [_option(group, name) for group, kind in GROUPS.items() for name in kind.__dataclass_fields__]
+    names = [(group, name) for group in groups for name in GROUPS[group].__dataclass_fields__]
+    options = [_option(group, name) for group, name in names if name not in without]
 
     @functools.wraps(command)
     def wrapped(**values: Any) -> Any:

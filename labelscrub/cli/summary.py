@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from typing import Any
 
-from labelscrub.cli.console import duration, printable
+from labelscrub.cli.console import duration, printable, result_console
 from labelscrub.records import Report, Summary
 
 TOP = 10
@@ -15,11 +13,7 @@ NAME = 48  # characters of a label shown
 
 def print_summary(report: Report, *, brief: bool = False, verbose: bool = False) -> None:
     """Counts, noise rate, worst classes, confused pairs, the top ten, the files; one line where `brief`."""
-    from rich.console import Console
-
-    # Piped output keeps whole lines: a wrapped table is of no use to grep.
-    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 140
-    console = Console(width=width, highlight=False, soft_wrap=False)
+    console = result_console()
     console.print(_text(headline(report.summary), "bold"))
     if brief:
         return
@@ -117,7 +111,7 @@ def _print_classes(console: Any, summary: Summary) -> None:
         names = ", ".join(map(_name, summary.not_assessed[:8])) + (
             " ..." if len(summary.not_assessed) > 8 else ""
         )
-        console.print(_text(f"Not assessed (fewer images than folds, or all in one fold): {names}", "yellow"))
+        console.print(_text(f"Not assessed (too few images, or all in one fold): {names}", "yellow"))
 
 
 def _print_top(console: Any, report: Report) -> None:

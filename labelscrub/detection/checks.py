@@ -199,12 +199,13 @@ def check_enough_classes(
     counts: NDArray[np.int64],  # (K,) images a class
     smallest: int,
 ) -> None:
-    """DataError unless two classes are assessed: at least `smallest` images, in more than one fold."""
+    """DataError unless two are assessed: known to the model, `smallest` images, in more than one fold."""
     if assessed.sum() < 2:
-        one_fold = bool((counts[~assessed] >= smallest).any())
+        large_enough = bool((counts[~assessed] >= smallest).any())
         raise DataError(
             f"only {int(assessed.sum())} of {int((counts > 0).sum())} classes have the {smallest} images"
-            f"{', not all in one fold,' if one_fold else ''} that it takes to be judged: need at least 2",
+            f"{', not all in one fold and known to the model,' if large_enough else ''} that it takes to be "
+            "judged: need at least 2",
             "add images to the small classes" + (", or lower --folds" if smallest > 2 else ""),
         )
 

@@ -1,12 +1,16 @@
 """Confident learning (Northcutt, Jiang and Chuang 2021, "Estimating Uncertainty in Dataset Labels").
 
 cleanlab does the work. Only classes that can be judged go in: one with fewer images than folds, or all in
-one fold, has a threshold near 0, and every uncertain image would be counted as truly belonging to it.
+one fold, has a threshold near 0, and every uncertain image would be counted as truly belonging to it. A class
+that no label names goes in where the model knows it, from another source or from elsewhere: images labelled
+otherwise may truly belong to it.
 
-Symbols: N images, K classes; M images of the J classes that are assessed.
+Symbols: N images, K classes; M images of the classes that are assessed; J classes that go in.
 """
 
 from __future__ import annotations
+
+import warnings
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,24 +27,30 @@ def propose(
     not assessed. The method "both" is the intersection of the two masks.
     """
     from cleanlab import filter as pruning  # here: it brings pandas and scikit-learn, about 2 s
-    from cleanlab.count import compute_confident_joint
+    from cleanlab.count import compute_confident_joint, get_confident_thresholds
 
     inside = assessed[labels]  # (N,)
-    columns = np.flatnonzero(assessed)  # (J,)
+    unlabelled = (np.bincount(labels, minlength=len(assessed)) == 0) & pred_probs.any(axis=0)  # (K,)
+    columns = np.flatnonzero(assessed | unlabelled)  # (J,)
     whole = bool(inside.all()) and len(columns) == len(assessed)
     probabilities = (
         pred_probs if whole else pred_probs[np.ix_(inside, columns)]
     )  # (M, J); no copy of the usual case
     given = np.searchsorted(columns, labels[inside])  # (M,)
 
-    counts = compute_confident_joint(given, probabilities)  # (J, J) whole numbers, sum M
+    thresholds = get_confident_thresholds(given, probabilities)  # (J,)
+    # cleanlab's is out of reach where no label says what to expect; the mean of the others is not.
+    thresholds[unlabelled[columns]] = thresholds[~unlabelled[columns]].mean()
+    counts = compute_confident_joint(given, probabilities, thresholds=thresholds)  # (J, J) whole, sum M
     masks = []
     for rule in ("prune_by_class", "prune_by_noise_rate"):
         proposed = np.zeros(len(labels), dtype=bool)
-        # n_jobs: more would fork and gain 8 %. Neither min_examples_per_class nor frac_noise: both truncate.
-        proposed[inside] = pruning.find_label_issues(
-            given, probabilities, filter_by=rule, confident_joint=counts, n_jobs=1
-        )
+        with warnings.catch_warnings():  # cleanlab warns of each class without labels
+            warnings.filterwarnings("ignore", message="May not flag all label issues in class")
+            # n_jobs: more would fork, for 8 %. Neither min_examples_per_class nor frac_noise: both truncate.
+            proposed[inside] = pruning.find_label_issues(
+                given, probabilities, filter_by=rule, confident_joint=counts, n_jobs=1
+            )
         masks.append(proposed)
         pruning.pred_probs_by_class = {}  # a global that keeps a second copy of the matrix alive
 

@@ -25,13 +25,13 @@ def find_errors(
     rows: NDArray[np.int64],  # (N,) manifest row: breaks ties, and is named in `why`
     settings: DetectionSettings,
     *,
-    folds: int,  # of the cross-validation; 0 for probabilities that the user brought
+    folds: int,  # of the cross-validation; 1: a network trained on another source; 0: the user brought them
     conflict: NDArray[np.int64],  # (N,) as `duplicates.conflicts` gives it
 ) -> tuple[Findings, Assessment]:
     """Tell the suspects from the rest and rank them all; an error wherever a verdict could not be trusted.
 
-    A class with fewer images than folds (method aum, or own probabilities: one image), or with all of them in
-    one fold, never has suspects.
+    A class with fewer images than folds (without cross-validation: one image), with all of them in one fold,
+    or that the model never gives a probability to, never has suspects.
     """
     labels = np.asarray(labels)
     checks.check_labels(labels, classes)
@@ -47,7 +47,8 @@ def find_errors(
 
     counts = np.bincount(labels, minlength=len(classes))
     smallest = SMALLEST_CLASS if settings.method == "aum" else max(folds, SMALLEST_CLASS)
-    assessed = (counts >= smallest) & ~_in_one_fold(labels, predictions.fold, len(classes))  # (K,)
+    known = predictions.pred_probs.any(axis=0)  # (K,) all zeros: the model has not learnt that class
+    assessed = (counts >= smallest) & known & ~_in_one_fold(labels, predictions.fold, len(classes))  # (K,)
     checks.check_enough_classes(assessed, counts, smallest)
 
     by_class = by_noise_rate = np.zeros(len(labels), dtype=bool)

@@ -31,7 +31,7 @@ class Assessment:
     confused_pairs: tuple[ConfusedPair, ...]
     """Most frequent first, ties in class order."""
     not_assessed: tuple[str, ...]
-    """Classes with too few images to be judged, or all in one fold, in class order."""
+    """Classes with too few images, or all in one fold, or not learnt, in class order."""
     notes: tuple[str, ...]
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,12 +15,15 @@ from labelscrub.pipeline.clock import Clock
 from labelscrub.records import Event, Progress, silent
 
 if TYPE_CHECKING:
+    from labelscrub.pipeline.two_sources import TrainSource
     from labelscrub.records import Images, Manifest, Report
 
 
 def detect(
     source: str | Path | None,
     *,
+    train_on: str | Path | None = None,
+    train_split: str | None = None,
     out: str | Path = "labelscrub-out",
     restart: bool = False,
     pred_probs: str | Path | None = None,
@@ -33,6 +38,9 @@ def detect(
 
     Args:
         source: image folder or manifest; None only with both `pred_probs` and `labels`.
+        train_on: another source, which one network is trained on to judge the labels of `source`; its own may
+            be noisy. Default: the images of `source` judge each other, fold by fold.
+        train_split: which split of `train_on` to read, as the setting `split` says it of `source`.
         out: run directory. A run that was stopped there goes on, and gives the same bytes.
         restart: begin anew where `out` holds a run with other data or settings.
         pred_probs: (N, K) out-of-fold probabilities of your own model: a file, or a finished run's directory.
@@ -46,7 +54,7 @@ def detect(
         UsageError, DataError, EnvironmentProblem, ModelError: with what is wrong and what to do.
     """
     from labelscrub import data, detection
-    from labelscrub.pipeline import predicting, recording
+    from labelscrub.pipeline import judging, predicting, recording, two_sources
     from labelscrub.store import RunDirectory, check_not_inside
 
     if settings is not None and options:
@@ -54,32 +62,53 @@ def detect(
     settings = settings or Settings.of(options)
     out, clock = Path(out), Clock()
     _check_arguments(source, out, pred_probs, labels, settings)
-    if source is not None:
-        check_not_inside(out, Path(source))
+    two_sources.check_arguments(train_on, train_split, out, pred_probs, settings)
+    for scanned in (source, train_on):
+        if scanned is not None:
+            check_not_inside(out, Path(scanned))
     fingerprint: dict[str, Any] = {
         "labelscrub": __version__,
         "settings": {name: getattr(getattr(settings, group), name) for group, name in _deciding()},
     }
     if pred_probs is not None:
         fingerprint["training"] = {"pred_probs": predicting.identity(Path(pred_probs))}
+    read_as = None  # with --train-on: how each of the two sources is read
+    if source is not None and train_on is not None:
+        fingerprint["settings"]["train_on"] = "another source"  # which one, its content says
+        read_as = two_sources.source_settings(Path(source), Path(train_on), train_split, settings.source)
+        settings = replace(settings, source=read_as[0])
     with RunDirectory.open(out, restart=restart) as run:
         run.expect(fingerprint)
+        taught: TrainSource | None = None
+        load = partial(
+            data.load_images,
+            cache_dir=Path(cache_dir) if cache_dir else out / "cache",
+            workers=_cores() if workers is None else workers,
+            progress=progress,
+        )
         if source is None:
             manifest = data.read_labels(Path(str(labels)))
             images = _no_images(manifest)
+        elif read_as is not None:
+            manifest, images, taught = two_sources.read(
+                Path(source),
+                Path(str(train_on)),
+                read_as,
+                settings.training.image_size,
+                load,
+                clock,
+                progress,
+            )
+            fingerprint["train_data"] = data.data_fingerprint(taught.manifest, taught.images)
         else:
             with clock.stage("read"):
                 manifest = data.read_source(Path(source), settings.source, progress)
+                if pred_probs is not None:
+                    manifest = predicting.with_classes(manifest, predicting.classes_of(Path(pred_probs)))
             with clock.stage("decode"):
-                images = data.load_images(
-                    manifest,
-                    data.image_shape(manifest, settings.source, settings.training.image_size),
-                    settings.source,
-                    cache_dir=Path(cache_dir) if cache_dir else out / "cache",
-                    workers=_cores() if workers is None else workers,
-                    progress=progress,
-                )
-        cross_validates = pred_probs is None and settings.detection.method == "cl"
+                shape = data.image_shape(manifest, settings.source, settings.training.image_size)
+                images = load(manifest, shape, settings.source)
+        cross_validates = taught is None and pred_probs is None and settings.detection.method == "cl"
         folds = settings.training.folds if cross_validates else 0
         data.require_trainable(manifest, images, settings.source, folds)
         given = manifest.labels[images.rows]
@@ -90,6 +119,21 @@ def detect(
                 run.begin(fingerprint)
                 predictions = predicting.brought(Path(pred_probs), manifest, images, fingerprint["data"])
                 folds = int(predictions.fold.max()) + 1  # 0 where no fold is known
+            elif taught is not None:
+                folds = 1
+                train_labels, notes = two_sources.training_labels(taught, manifest, images)
+                predictions, plan = judging.train_on(
+                    run,
+                    train_labels,
+                    taught.images,
+                    given,
+                    images,
+                    manifest.classes,
+                    settings,
+                    fingerprint,
+                    progress,
+                )
+                fingerprint["training"], notes = plan.fingerprint(), (*notes, *plan.notes)
             else:
                 predictions, plan = predicting.train(run, manifest, images, settings, fingerprint, progress)
                 fingerprint["training"], notes = plan.fingerprint(), plan.notes
@@ -107,6 +151,9 @@ def detect(
         report = recording.make_report(
             manifest, images, findings, assessment, settings, fingerprint, out, notes
         )
+        if taught is not None:
+            report.provenance["train_source"] = str(taught.manifest.source.resolve())
+            report.provenance["train_data"] = fingerprint["train_data"]
         if labels is not None:
             report.provenance["labels"] = str(Path(labels).resolve())
         recording.write(run, report, settings, clock, progress)

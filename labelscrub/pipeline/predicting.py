@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -33,20 +33,36 @@ def train(
 
     labels, num_classes = manifest.labels[images.rows], len(manifest.classes)
     plan = training.plan_training(settings.training, shape=images.pixels.shape, num_classes=num_classes)
+
+    def predictions() -> Predictions:
+        if settings.detection.method == "aum":
+            return _threshold_runs(run, images, labels, num_classes, plan, settings, progress)
+        groups = fold_groups(manifest, images)
+        return _cross_validated(run, images, labels, num_classes, groups, plan, settings, progress)
+
+    return once(run, plan, fingerprint, predictions, progress), plan
+
+
+def once(
+    run: RunDirectory,
+    plan: TrainingPlan,
+    fingerprint: dict[str, Any],
+    train: Callable[[], Predictions],
+    progress: Progress,
+) -> Predictions:
+    """Begin the run; its stored predictions, else those of `train`, which are stored."""
+    from labelscrub import training
+
     run.begin({**fingerprint, "training": plan.fingerprint()})
     for note in plan.notes:
         progress(Event("train", message=note))
-    stored = _stored(run, "predictions", progress)
-    if stored is not None:
+    arrays = _stored(run, "predictions", progress)
+    if arrays is not None:
         progress(Event("train", message=f"trained before, predictions taken from {run.path}"))
-        return training.predictions_from_arrays(stored), plan
-    if settings.detection.method == "aum":
-        predictions = _threshold_runs(run, images, labels, num_classes, plan, settings, progress)
-    else:
-        groups = fold_groups(manifest, images)
-        predictions = _cross_validated(run, images, labels, num_classes, groups, plan, settings, progress)
+        return training.predictions_from_arrays(arrays)
+    predictions = train()
     run.put_arrays("predictions", training.predictions_to_arrays(predictions))
-    return predictions, plan
+    return predictions
 
 
 def _cross_validated(
@@ -155,6 +171,22 @@ def identity(pred_probs: Path) -> str:
             f"there is no file {file}", "--pred-probs takes a file or a finished run's directory"
         )
     return sha256_file(file)
+
+
+def with_classes(manifest: Manifest, names: Sequence[str]) -> Manifest:
+    """The manifest with these classes too, after its own, where it does not have them."""
+    own = set(manifest.classes)
+    return replace(manifest, classes=(*manifest.classes, *(name for name in names if name not in own)))
+
+
+def classes_of(pred_probs: Path) -> tuple[str, ...]:
+    """The classes that a run's network knew, which may be more than its source has; () where it is a file."""
+    from labelscrub.reporting.run_json import parse_run_json
+    from labelscrub.store import read_run
+
+    if not pred_probs.is_dir():
+        return ()
+    return tuple(entry["label"] for entry in parse_run_json(read_run(pred_probs))["summary"]["classes"])
 
 
 def brought(pred_probs: Path, manifest: Manifest, images: Images, fingerprint: str) -> Predictions:

@@ -346,7 +346,7 @@
 
   function notes() {
     const texts = [...data.notes];
-    if (data.notAssessed.length) texts.unshift(`Not assessed (fewer images than folds, or all in one fold): ${data.notAssessed.slice(0, 50).map((label) => `\u2068${shown(label, 80)}\u2069`).join(", ")}${data.notAssessed.length > 50 ? `, and ${count(data.notAssessed.length - 50)} more` : ""}.`);
+    if (data.notAssessed.length) texts.unshift(`Not assessed (too few images, or all in one fold): ${data.notAssessed.slice(0, 50).map((label) => `\u2068${shown(label, 80)}\u2069`).join(", ")}${data.notAssessed.length > 50 ? `, and ${count(data.notAssessed.length - 50)} more` : ""}.`);
     byId("note-list").append(...texts.map((text) => el("li", null, text)));
     byId("notes").hidden = texts.length === 0;
   }

@@ -49,7 +49,7 @@ class Verdict:
     """Suspects over used images, 0..1."""
     estimated_noise_rate: float
     accuracy: float
-    """Out of fold, against the given labels, 0..1."""
+    """Against the given labels, 0..1, of a model not trained on the images (method aum: trained on them)."""
     worst_classes: tuple[ClassSummary, ...]
     """Highest estimated noise rate first; assessed ones that have suspects."""
     confused_pairs: tuple[ConfusedPair, ...]
@@ -218,7 +218,7 @@ def _figures(verdict: Verdict) -> str:
 
 def _not_assessed(names: list[str]) -> str:
     more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
-    return f"Not assessed, too few images: {', '.join(names[:SHOWN])}{more}."
+    return f"Not assessed, too few images or all in one fold: {', '.join(names[:SHOWN])}{more}."
 
 
 def _places(verdict: Verdict) -> list[tuple[str, str]]:

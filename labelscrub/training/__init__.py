@@ -2,6 +2,7 @@
 
 from labelscrub.training.fold import FoldResult, combine, train_fold
 from labelscrub.training.folds import assign_folds
+from labelscrub.training.judge import learnt_classes, train_and_judge
 from labelscrub.training.plan import TrainingPlan, plan_training
 from labelscrub.training.stored import predictions_from_arrays, predictions_to_arrays
 from labelscrub.training.threshold import combine_threshold_runs, threshold_sets, train_threshold_run
@@ -12,10 +13,12 @@ __all__ = [
     "assign_folds",
     "combine",
     "combine_threshold_runs",
+    "learnt_classes",
     "plan_training",
     "predictions_from_arrays",
     "predictions_to_arrays",
     "threshold_sets",
+    "train_and_judge",
     "train_fold",
     "train_threshold_run",
 ]

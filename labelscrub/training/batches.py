@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -45,11 +45,18 @@ class Batches:
         scale, shift = 1 / (255 * std), -mean / std
         return cls(
             pixels=pixels,
-            resident=_upload(pixels, device) if device.type != "cpu" else None,
+            resident=_resident(pixels, device),
             device=device,
             scale=torch.tensor(scale, dtype=torch.float32, device=device).reshape(-1, 1, 1),
             shift=torch.tensor(shift, dtype=torch.float32, device=device).reshape(-1, 1, 1),
         )
+
+    def of(
+        self,
+        pixels: NDArray[np.uint8],  # (M, S, S, C)
+    ) -> Batches:
+        """Batches of other images, normalised as these are."""
+        return replace(self, pixels=pixels, resident=_resident(pixels, self.device))
 
     def read(
         self,
@@ -122,9 +129,9 @@ def _mirror(position: Tensor, side: int) -> Tensor:
     return side - 1 - (side - 1 - position.abs()).abs()
 
 
-def _upload(pixels: NDArray[np.uint8], device: torch.device) -> Tensor | None:
+def _resident(pixels: NDArray[np.uint8], device: torch.device) -> Tensor | None:
     """All images on an accelerator, copied in pieces; None where they would fill over half of its memory."""
-    if pixels.nbytes > free_memory(device) // 2:
+    if device.type == "cpu" or pixels.nbytes > free_memory(device) // 2:
         return None
     resident = torch.empty(pixels.shape, dtype=torch.uint8, device=device)
     for start in range(0, len(pixels), CHUNK * 16):

@@ -96,7 +96,8 @@ def blurry(
     the loss is 0 at p = 0 too, predicting one class for everything is a minimum, where networks trained from
     scratch end. `hold_weight` takes p^gamma as a constant in the gradient, which has no such minimum, but is
     no longer equation 4's: the values are, and its gradient is that of `generalized_cross_entropy` with
-    q = gamma, so training with it is training with GCE.
+    q = gamma, so training with it is training with GCE. The published figures look trained so: in all eight
+    cells of tables 1, 2 and 4 where BL's gamma is 0.7, GCE's own q, the two differ by at most 0.001.
     """
     log_p = _log_p_given(logits, labels)
     weight = torch.exp(gamma * log_p)

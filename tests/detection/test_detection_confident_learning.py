@@ -171,3 +171,31 @@ def test_the_copy_that_cleanlab_keeps_is_dropped_after_each_rule(monkeypatch: py
     find(probs, labels)
     assert kept == [False, False]
     assert not pruning.pred_probs_by_class
+
+
+def test_a_class_that_no_label_names_is_found_where_the_model_knows_it() -> None:
+    """Labels of class c come from elsewhere: ten images look like it, none is labelled so."""
+    probs, labels, _ = noisy(300, 3, 0.0, sharpness=6)
+    labels = np.where(labels == 2, 0, labels)
+    looks_like_c = np.flatnonzero((probs.argmax(axis=1) == 2) & (labels == 0))
+    keep = np.setdiff1d(np.arange(300), looks_like_c[10:])
+    probs, labels = probs[keep], labels[keep]
+    findings, assessment = find(probs, labels)
+    expected = probs.argmax(axis=1) == 2
+    assert expected.sum() == 10
+    assert (findings.is_suspect & expected).sum() >= 8
+    assert (findings.suggested[findings.is_suspect & expected] == 2).all()
+    assert assessment.estimated_noise_rate == pytest.approx(expected.mean(), abs=0.02)
+    assert np.isnan(assessment.classes[2].estimated_noise_rate) and assessment.not_assessed == ()
+
+
+def test_a_class_that_the_model_does_not_know_is_not_assessed() -> None:
+    probs, labels, _ = noisy(300, 2, 0.1)
+    wide = np.insert(probs, 2, 0, axis=1)
+    labels = labels.copy()
+    labels[:30] = 2
+    findings, assessment = find(wide, labels)
+    without, _ = find(probs[30:], labels[30:])
+    assert assessment.not_assessed == ("c",)
+    assert not findings.is_suspect[:30].any() and not findings.assessed[:30].any()
+    np.testing.assert_array_equal(findings.is_suspect[30:], without.is_suspect)
