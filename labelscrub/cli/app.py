@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from labelscrub import __version__
-from labelscrub.cli import check, demo, detect, prune
+from labelscrub.cli import check, corrupt, demo, detect, prune
 from labelscrub.cli.console import printable
 from labelscrub.errors import EXIT_ENVIRONMENT, LabelscrubError
 
@@ -30,6 +30,7 @@ app = typer.Typer(
 app.command("detect")(detect.detect)
 app.command("prune")(prune.prune)
 app.command("check")(check.check)
+app.command("corrupt")(corrupt.corrupt)
 app.command("demo")(demo.demo)
 
 

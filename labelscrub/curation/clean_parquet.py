@@ -30,18 +30,18 @@ def write_parquet(manifest: Manifest, keep: NDArray[np.bool_], file: BinaryIO) -
             raise changed_table(table, "is gone") from None
     first = manifest.tables[0]
     with pq.ParquetFile(first) as source:
-        schema, encoding = source.schema_arrow, _encoding(source.metadata)
+        schema, encoding = source.schema_arrow, encoding_of(source.metadata)
     with pq.ParquetWriter(file, schema, write_page_checksum=True, **encoding) as writer:
         for number, table in enumerate(manifest.tables):
             # pre-buffering would hold a whole row group, which may be all of the file
             with pq.ParquetFile(table, buffer_size=1 << 20, pre_buffer=False) as source:
-                _require_same_schema(source.schema_arrow, schema, table, first)
+                require_same_schema(source.schema_arrow, schema, table, first)
                 kept = _kept_in_table(manifest, keep, number, source.metadata.num_rows)
-                for rows in _row_groups(source, kept):
+                for rows in row_groups(source, kept):
                     writer.write_table(rows.replace_schema_metadata(schema.metadata))
 
 
-def _encoding(metadata: Any) -> dict[str, Any]:
+def encoding_of(metadata: Any) -> dict[str, Any]:
     """The codec of each column, and which ones have dictionaries, as the source's first row group has it."""
     if not metadata.num_row_groups:
         return {}
@@ -52,7 +52,7 @@ def _encoding(metadata: Any) -> dict[str, Any]:
     return {"compression": codecs, "use_dictionary": dictionaries or False}
 
 
-def _require_same_schema(found: pa.Schema, schema: pa.Schema, table: Path, first: Path) -> None:
+def require_same_schema(found: pa.Schema, schema: pa.Schema, table: Path, first: Path) -> None:
     """Same columns, and the same class names behind the numbers of a ClassLabel."""
     features = [(each.metadata or {}).get(b"huggingface") for each in (found, schema)]
     if not found.equals(schema) or features[0] != features[1]:
@@ -71,7 +71,7 @@ def _kept_in_table(manifest: Manifest, keep: NDArray[np.bool_], number: int, row
     return kept
 
 
-def _row_groups(source: pq.ParquetFile, kept: NDArray[np.bool_]) -> Iterator[pa.Table]:
+def row_groups(source: pq.ParquetFile, kept: NDArray[np.bool_]) -> Iterator[pa.Table]:
     """The kept rows, a source's row group each, or less of it where that is large."""
     start = 0
     for number in range(source.metadata.num_row_groups):

@@ -20,7 +20,7 @@ from labelscrub.data.tables import read_text_table
 from labelscrub.errors import EnvironmentProblem, UsageError
 from labelscrub.records import Manifest, Progress, SourceKind, silent
 
-_KINDS: dict[str, SourceKind] = {
+KINDS: dict[str, SourceKind] = {
     ".csv": "csv",
     ".tsv": "tsv",
     ".jsonl": "jsonl",
@@ -51,7 +51,7 @@ def read_source(source: Path, settings: SourceSettings, progress: Progress = sil
     suffix = extension(source.name)
     if suffix in _PACKED:
         raise UsageError(f"{source} is compressed", "unpack it first, and give what comes out as the source")
-    if suffix not in _KINDS:
+    if suffix not in KINDS:
         raise UsageError(f"{source} is neither a folder nor a manifest", _SOURCES)
     if settings.split is not None:
         raise UsageError(f"--split has no effect on {source}, which is one table", "leave it out")
@@ -60,13 +60,13 @@ def read_source(source: Path, settings: SourceSettings, progress: Progress = sil
         raise UsageError(
             f"--image-root {root} is not a folder", "name the folder that the paths are relative to"
         )
-    return _read_tables(source, root, _KINDS[suffix], [(source, "")], settings, pace)
+    return _read_tables(source, root, KINDS[suffix], [(source, "")], settings, pace)
 
 
 def _read_directory(source: Path, settings: SourceSettings, pace: Pace) -> Manifest:
     """A folder of Parquet files, of images with a metadata table, or of class folders; with splits or not."""
     listing = list_folder(str(source), pace)
-    if extension(source.name) in _KINDS and extension(source.name) != ".parquet":
+    if extension(source.name) in KINDS and extension(source.name) != ".parquet":
         raise UsageError(f"{source} is a folder, not a manifest", "rename it if it holds images")
     shards = parquet_shards(source, listing, settings)
     if shards:
