@@ -31,6 +31,7 @@ ONLY_IN = {
     "torchvision": {"training", "evaluation"},
     "PIL": {"data", "reporting", "store", "curation", "evaluation"},
     "pyarrow": {"data", "reporting", "store", "curation"},
+    "matplotlib": {"evaluation"},
     "typer": {"cli"},
     "rich": {"cli"},
 }
@@ -75,7 +76,7 @@ def test_arrows_point_one_way(module):
         assert ours <= MAY_IMPORT[layer], f"{module} imports {ours - MAY_IMPORT[layer]}"
 
 
-HEAVY = ("torch", "cleanlab", "pandas", "pyarrow", "PIL", "sklearn", "scipy")
+HEAVY = ("torch", "cleanlab", "pandas", "pyarrow", "PIL", "sklearn", "scipy", "matplotlib")
 
 
 def loaded_by(code: str) -> set[str]:
@@ -92,6 +93,9 @@ def loaded_by(code: str) -> set[str]:
         "from labelscrub.cli.app import main; main(['--version'])",
         "from labelscrub.cli.app import main; main(['--help'])",
         "from labelscrub.cli.app import main; main(['detect', '--help'])",
+        "from labelscrub.cli.app import main; main(['bench', '--help'])",
+        "from labelscrub.cli.app import main; main(['corrupt', '--help'])",
+        "from labelscrub.cli.app import main; main(['score', '--help'])",
         "from labelscrub.reporting import verdict, run_json",
     ],
 )

@@ -35,7 +35,8 @@ def demo(
         )
     print_summary(report, brief=quiet, verbose=verbose)
     found = count_found(report, data.wrong)
+    precision = f"precision {found.precision:.1%}" if found.suspects else "no suspects at all"
     typer.echo(
         f"\nOf {found.planted} labels made wrong on purpose, {found.found} are among the "
-        f"{found.suspects} suspects: recall {found.recall:.1%}, precision {found.precision:.1%}."
+        f"{found.suspects} suspects: recall {found.recall:.1%}, {precision}."
     )

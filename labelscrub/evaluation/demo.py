@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from labelscrub.errors import UsageError
+from labelscrub.evaluation.metrics import Detected, detected
 from labelscrub.evaluation.noise import uniform_flips
 from labelscrub.records import Report
 from labelscrub.store import write_new
@@ -54,26 +55,10 @@ def write_digits(folder: Path) -> DemoData:
     return DemoData(table, given != truth)
 
 
-@dataclass(frozen=True)
-class Found:
-    """How many of the planted errors a report found."""
-
-    planted: int
-    suspects: int
-    found: int
-
-    @property
-    def precision(self) -> float:
-        """Share of suspects that are planted errors; 0 without suspects."""
-        return self.found / self.suspects if self.suspects else 0.0
-
-    @property
-    def recall(self) -> float:
-        """Share of planted errors among the suspects; 0 where none was planted."""
-        return self.found / self.planted if self.planted else 0.0
-
-
-def count_found(report: Report, wrong: NDArray[np.bool_]) -> Found:
+def count_found(report: Report, wrong: NDArray[np.bool_]) -> Detected:
     """Compare suspects with the truth; `wrong` is (R,), by manifest row."""
-    suspect_rows = report.rows[report.findings.is_suspect]
-    return Found(int(wrong.sum()), len(suspect_rows), int(wrong[suspect_rows].sum()))
+    import numpy as np
+
+    suspect = np.zeros_like(wrong)
+    suspect[report.rows[report.findings.is_suspect]] = True
+    return detected(suspect, wrong)

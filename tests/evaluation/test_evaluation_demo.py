@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from PIL import Image
 
 from labelscrub.errors import UsageError
-from labelscrub.evaluation.demo import Found, write_digits
+from labelscrub.evaluation.demo import count_found, write_digits
+from labelscrub.evaluation.metrics import Detected
 
 
 def test_digits_and_their_planted_errors_are_the_same_every_time(tmp_path):
@@ -40,7 +43,10 @@ def test_a_file_is_no_folder(tmp_path):
         write_digits(tmp_path / "demo")
 
 
-def test_precision_and_recall():
-    found = Found(planted=10, suspects=8, found=6)
-    assert (found.precision, found.recall) == (0.75, 0.6)
-    assert (Found(0, 0, 0).precision, Found(0, 0, 0).recall) == (0, 0)
+def test_suspects_are_counted_by_manifest_row():
+    # three images, of rows 0, 2 and 3; the errors are in rows 1 (not used), 2 and 3
+    report = SimpleNamespace(
+        rows=np.array([0, 2, 3]), findings=SimpleNamespace(is_suspect=np.array([True, True, False]))
+    )
+    wrong = np.array([False, True, True, True])
+    assert count_found(report, wrong) == Detected(planted=3, suspects=2, found=1, images=4)

@@ -1,0 +1,322 @@
+"""The paper's figures 6 to 11: plain numbers in, one .png, .svg or .pdf out. Equal numbers give equal bytes.
+
+Colours are Okabe and Ito's, which people see apart whatever their colour vision; markers, dashes and hatches
+say the same once more. Each function writes `target` and returns the figure it drew.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import math
+import textwrap
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from labelscrub.config import LOSSES
+from labelscrub.errors import EnvironmentProblem, UsageError
+from labelscrub.reporting.text import one_line, printable
+from labelscrub.store import write_atomic
+
+if TYPE_CHECKING:
+    import numpy as np
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+    Series = tuple[Sequence[float], Sequence[float], Sequence[float] | None]
+    Block = tuple[Sequence[str], NDArray[np.float64]]
+
+SUFFIXES = (".png", ".svg", ".pdf")
+WIDTH = 8.3  # inches: a README column of 830 px shows text at the size it was set
+DPI = 200  # of a PNG: twice that, for sharp screens
+COLOURS = ("#000000", "#E69F00", "#56B4E9", "#009E73", "#CC79A7", "#0072B2", "#D55E00")
+MARKERS = ("o", "s", "^", "v", "D", "P", "X")
+DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (4, 1, 1, 1)))
+CLEAN, WRONG = "#009E73", "#D55E00"
+CLEAN_LABEL, WRONG_LABEL = "correct label", "wrong label"
+BINS = 60
+MOST_TICKS = 8
+GRID = "0.88"
+RC = {
+    "font.size": 10,
+    "axes.titlesize": 10,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "grid.color": GRID,
+    "hatch.linewidth": 0.6,
+    "legend.frameon": False,
+    "savefig.dpi": DPI,
+    "svg.hashsalt": "labelscrub",
+    "text.parse_math": False,  # a "$" in a data set's name is a "$"
+}
+
+
+@contextlib.contextmanager
+def styled() -> Iterator[None]:
+    """matplotlib with our settings for a while; EnvironmentProblem where it is not installed."""
+    try:
+        from matplotlib import style
+    except ImportError as error:
+        raise EnvironmentProblem(
+            "plots need matplotlib, which is not installed", "pip install 'labelscrub[plots]'"
+        ) from error
+    with style.context(["default", RC]):
+        yield
+
+
+def new_figure(
+    height: float,  # inches
+    title: str,
+    width: float = WIDTH,  # inches
+) -> Figure:
+    """An empty figure under its title, which is wrapped."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    lines = textwrap.fill(one_line(printable(title)), int(12 * width))
+    figure.suptitle(lines, fontsize=11)
+    return figure
+
+
+def save(figure: Figure, target: Path) -> Figure:
+    """Write the file by its suffix. UsageError where it is somebody else's."""
+    kind = target.suffix.lower()
+    if kind not in SUFFIXES:
+        raise UsageError(f"{target} is no plot's file name", "end it in .png, .svg or .pdf")
+    if target.exists() and not _is_ours(target):
+        raise UsageError(f"{target} exists and is no plot of labelscrub", "choose another place with --out")
+    metadata: dict[str, str | None] = {"Software" if kind == ".png" else "Creator": "labelscrub"}
+    if kind != ".png":
+        metadata["Date" if kind == ".svg" else "CreationDate"] = None  # the same bytes another day
+    file = io.BytesIO()
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph .* missing from font")  # shown as a box, as everywhere
+        figure.savefig(file, format=kind[1:], metadata=metadata)
+    write_atomic(target, file.getvalue())
+    return figure
+
+
+def _is_ours(target: Path) -> bool:
+    try:
+        return b"labelscrub" in target.read_bytes()  # the Software or Creator that every plot names
+    except OSError:
+        return False
+
+
+def _looks(labels: Iterable[str]) -> dict[str, dict[str, Any]]:
+    """Colour, marker and dashes by label; a loss looks the same in every plot of losses."""
+    names = list(dict.fromkeys(labels))
+    places = [LOSSES.index(n) for n in names] if set(names) <= set(LOSSES) else range(len(names))
+    return {
+        name: {
+            "color": COLOURS[place % len(COLOURS)],
+            "marker": MARKERS[(place + place // len(COLOURS)) % len(MARKERS)],
+            "linestyle": DASHES[place % len(DASHES)],
+        }
+        for name, place in zip(names, places, strict=True)
+    }
+
+
+def legend_below(figure: Figure, handles: Mapping[str, Any]) -> None:
+    """One legend under all panels, where no data are, in rows of equal length."""
+    if handles:
+        fitting = int(12.5 * figure.get_figwidth() / (max(map(len, handles)) + 7))
+        rows = math.ceil(len(handles) / max(fitting, 1))
+        columns = math.ceil(len(handles) / rows)
+        figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=columns)
+
+
+def panel_grid(
+    figure: Figure, panels: int, columns: int, x_label: str, *, views: int = 1, share: bool = True
+) -> NDArray[Any]:
+    """Axes (R, C), `views` rows a panel; each column's lowest has the x label, those too many are gone."""
+    bands = math.ceil(panels / columns)
+    grid: NDArray[Any] = figure.subplots(bands * views, columns, squeeze=False, sharex=share, sharey=share)
+    for place in range(bands * columns):
+        for view in range(views):
+            axes = grid[place // columns * views + view, place % columns]
+            if place >= panels:
+                axes.remove()
+            elif place >= panels - columns and view == views - 1:
+                # Not figure.supxlabel: it is drawn over a legend below.
+                axes.set_xlabel(textwrap.fill(x_label, 100 // columns))
+                axes.tick_params(labelbottom=True)
+    return grid
+
+
+@styled()
+def precision_recall_plot(
+    curves: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    points: Mapping[str, tuple[float, float]],
+    title: str,
+    target: Path,
+) -> Figure:
+    """All cuts of a score as a curve, single detectors as points, and the lines of equal F1 behind them.
+
+    Args:
+        curves: label -> precision (C,), recall (C,), by threshold in either direction.
+        points: label -> precision, recall.
+        title: data set, noise rate, number of images.
+        target: the file to write.
+    """
+    import numpy as np
+
+    figure = new_figure(5.6, title, width=6.6)
+    axes = figure.add_subplot(xlabel="recall: share of the wrong labels that is found", xlim=(0, 1.02))
+    axes.set(ylabel="precision: share of what is found that is wrong", ylim=(0, 1.02))
+    for f1 in (0.3, 0.5, 0.7, 0.8, 0.9):
+        line = np.linspace(f1 / (2 - f1), 1, 100)  # precision 1 at its left end
+        axes.plot(line, f1 * line / (2 * line - f1), color="0.85", linewidth=0.8, zorder=0)
+        axes.annotate(
+            f"F1 {f1:g}", (1.02, f1 / (2 - f1)), color="0.5", fontsize=8, va="center", annotation_clip=False
+        )
+    looks = _looks([*curves, *points])
+    handles: dict[str, tuple[Any, ...]] = {}
+    for label, (along_precision, along_recall) in curves.items():
+        precision, recall = np.asarray(along_precision), np.asarray(along_recall)
+        step = -1 if len(recall) and recall[0] > recall[-1] else 1
+        look = {**looks[label], "marker": None}
+        handles[label] = (*axes.plot(recall[::step], precision[::step], **look, drawstyle="steps-pre"),)
+    for label, (at_precision, at_recall) in points.items():
+        look = {**looks[label], "linestyle": "none", "markersize": 9, "markeredgecolor": "white"}
+        drawn = axes.plot([at_recall], [at_precision], **look, zorder=3, clip_on=False)
+        handles[label] = (*handles.get(label, ()), *drawn)
+    legend_below(figure, handles)
+    return save(figure, target)
+
+
+@styled()
+def lines(
+    panels: Mapping[str, Mapping[str, Series]], x_label: str, y_label: str, title: str, target: Path
+) -> Figure:
+    """Series over x, with bars of one standard deviation: figures 7 and 11.
+
+    Args:
+        panels: panel title -> label -> x (P,), mean (P,), standard deviation (P,) or None. Panels share axes.
+        x_label: with its unit.
+        y_label: with its unit.
+        title: data set, noise rate, number of trials.
+        target: the file to write.
+    """
+    columns = min(len(panels), 4)
+    figure = new_figure(0.9 + 3.1 * math.ceil(len(panels) / columns), title)
+    grid = panel_grid(figure, len(panels), columns, x_label)
+    looks = _looks(label for series in panels.values() for label in series)
+    handles = {}
+    for axes, (name, series) in zip(grid.flat, panels.items(), strict=False):
+        axes.set_title(name)
+        axes.grid(axis="y")
+        for label, (x, mean, std) in series.items():
+            handles[label] = axes.errorbar(x, mean, std, **looks[label], markersize=5, capsize=2.5)
+    ticks = sorted({float(value) for series in panels.values() for x, _, _ in series.values() for value in x})
+    if len(ticks) <= MOST_TICKS:
+        grid[0, 0].set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    figure.supylabel(y_label, fontsize=10)
+    legend_below(figure, handles)
+    return save(figure, target)
+
+
+@styled()
+def heat_map(
+    rows: Sequence[str], blocks: Mapping[str, Block], row_label: str, title: str, target: Path
+) -> Figure:
+    """Blocks of columns side by side over the same rows, on one colour scale: figure 8.
+
+    The best value of a row is bold on white; the best of each block has a frame.
+
+    Args:
+        rows: R names, top to bottom: "10 %".
+        blocks: block title -> C column names, (R, C) values, NaN where not run: "baselines", "bl, gamma", ...
+        row_label: what the rows are: "noise rate".
+        title: metric, data set, number of images and trials.
+        target: the file to write.
+    """
+    import numpy as np
+    from matplotlib.colors import Normalize
+    from matplotlib.patches import Rectangle
+
+    widths = [max(len(names), 2) for names, _ in blocks.values()]
+    figure = new_figure(
+        1.8 + 0.4 * len(rows), title, width=max(5.0, 1.2 + 0.37 * (sum(widths) + len(widths)))
+    )
+    everything = np.concatenate([np.asarray(values, np.float64) for _, values in blocks.values()], axis=1)
+    finite = everything[np.isfinite(everything)]
+    scale = Normalize(*((finite.min(), finite.max()) if len(finite) else (0.0, 1.0)))
+    best_of_row = np.nanmax(np.where(np.isnan(everything), -np.inf, everything), axis=1)
+    grid = figure.subplots(1, len(blocks), sharey=True, squeeze=False, width_ratios=widths)
+    for axes, (name, (columns, values)) in zip(grid.flat, blocks.items(), strict=True):
+        axes.imshow(values, cmap="cividis", norm=scale, aspect="auto")
+        axes.set_title(name)
+        axes.set_xticks(range(len(columns)), columns, rotation=45 if max(map(len, columns)) > 4 else 0)
+        axes.set_yticks(range(len(rows)), rows)
+        axes.tick_params(length=0)
+        axes.spines[:].set_visible(False)
+        for (row, column), value in np.ndenumerate(values):
+            if np.isnan(value):
+                axes.text(column, row, "–", ha="center", va="center", color="0.5")  # noqa: RUF001
+                continue
+            best = value == best_of_row[row]
+            dark = scale(value) < 0.55
+            axes.text(
+                column,
+                row,
+                f"{value:.3f}".replace("0.", ".", 1),
+                ha="center",
+                va="center",
+                fontsize=9,
+                color="black" if best or not dark else "white",
+                fontweight="bold" if best else "normal",
+                bbox={"facecolor": "white", "edgecolor": "none", "pad": 1.5} if best else None,
+            )
+            if len(columns) > 1 and value == np.nanmax(values[row]):
+                frame = Rectangle((column - 0.46, row - 0.46), 0.92, 0.92, fill=False, edgecolor=WRONG, lw=2)
+                axes.add_patch(frame)
+    grid[0, 0].set_ylabel(row_label)
+    figure.supxlabel("bold: best of its row; frame: best of its block in the row", fontsize=9)
+    return save(figure, target)
+
+
+@styled()
+def histograms(
+    pairs: Mapping[str, tuple[NDArray[np.floating[Any]], NDArray[np.floating[Any]]]],
+    captions: Mapping[str, str],
+    x_label: str,
+    title: str,
+    target: Path,
+) -> Figure:
+    """Densities of images with correct and with wrong labels, a panel a loss, on one x axis: figure 6.
+
+    Args:
+        pairs: panel title -> values of the correct ones (A,), of the wrong ones (B,).
+        captions: panel title -> a line such as Cohen's d and Wasserstein distance.
+        x_label: with its unit.
+        title: data set, noise rate, number of images.
+        target: the file to write.
+    """
+    import numpy as np
+
+    columns = min(len(pairs), 3)
+    figure = new_figure(1.0 + 2.5 * math.ceil(len(pairs) / columns), title)
+    grid = panel_grid(figure, len(pairs), columns, x_label)
+    everything = np.concatenate([np.ravel(values) for pair in pairs.values() for values in pair])
+    bins = np.histogram_bin_edges(everything[np.isfinite(everything)], BINS)
+    handles: dict[str, Any] = {}
+    for axes, (name, (clean, wrong)) in zip(grid.flat, pairs.items(), strict=False):
+        axes.set_title("\n".join(filter(None, (name, captions.get(name)))))
+        axes.set_yticks([])
+        for label, values, look in (
+            (CLEAN_LABEL, clean, {"facecolor": CLEAN, "alpha": 0.55}),
+            (WRONG_LABEL, wrong, {"facecolor": WRONG, "alpha": 0.55, "hatch": "////"}),
+        ):
+            values = values[np.isfinite(values)]
+            if len(values):
+                _, _, bars = axes.hist(values, bins, density=True, histtype="stepfilled", **look)
+                handles.setdefault(label, bars[0])
+                mean = axes.axvline(values.mean(), color=look["facecolor"], linestyle="--", linewidth=1.8)
+                handles.setdefault(f"mean, {label}", mean)
+    figure.supylabel("density", fontsize=10)
+    legend_below(figure, handles)
+    return save(figure, target)
