@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from labelscrub import __version__
-from labelscrub.cli import check, corrupt, demo, detect, prune, score
+from labelscrub.cli import bench, check, corrupt, demo, detect, prune, score
 from labelscrub.cli.console import printable
 from labelscrub.errors import EXIT_ENVIRONMENT, LabelscrubError
 
@@ -32,6 +32,7 @@ app.command("prune")(prune.prune)
 app.command("check")(check.check)
 app.command("corrupt")(corrupt.corrupt)
 app.command("score")(score.score)
+app.command("bench")(bench.bench)
 app.command("demo")(demo.demo)
 
 

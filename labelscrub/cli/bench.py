@@ -1,0 +1,195 @@
+"""`labelscrub bench`: the paper's experiments, our figures beside the published ones."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from labelscrub.cli.console import ProgressDisplay, printable, result_console
+from labelscrub.cli.options import CacheDir, Config, Debug, Quiet, Verbose, Workers, takes_settings
+from labelscrub.config import Settings
+
+if TYPE_CHECKING:
+    from labelscrub.evaluation.bench import Benched
+    from labelscrub.evaluation.tables import Row
+
+NAMES = (
+    "table1 F1 by loss and noise rate | table2 the same in balanced accuracy | table3 trained on one split, "
+    "judged on another | table4 labels that people got wrong | table5 photos, ResNet-50 | table6 area under "
+    "the margin | figure3, figure4 gradients and probabilities by epoch | figure6 margins of correct and of "
+    "wrong labels | figure7 precision and recall by noise rate | figure8, figure9, figure10 sweeps of "
+    "parameters | figure11 F1 by delay"
+)
+
+
+# --losses and the experiment decide these.
+@takes_settings(without=("loss", "gamma", "cutoff", "q", "alpha", "beta", "l1", "method"))
+def bench(
+    experiment: Annotated[str, typer.Argument(help=NAMES, show_default=False)],
+    data: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--data",
+            help="mnist, fashion-mnist, cifar10, cifar100, or any source that detect takes; may be repeated.",
+            show_default="the experiment's own that are found",
+        ),
+    ] = None,
+    data_root: Annotated[
+        Path | None,
+        typer.Option(
+            "--data-root",
+            help="Folder with the data sets in their published file formats.",
+            show_default="., ./data, /usr/share/datasets",
+        ),
+    ] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option("--limit", min=1, help="Images of each data set, at most.", show_default="all"),
+    ] = None,
+    rates: Annotated[
+        str | None,
+        typer.Option("--rates", help="Noise rates: 0.1,0.2.", show_default="the experiment's"),
+    ] = None,
+    losses: Annotated[
+        str | None,
+        typer.Option(
+            "--losses",
+            help="Losses: ce,pz:cutoff=0.02. Without a value bl and pz take the published best.",
+            show_default="the experiment's",
+        ),
+    ] = None,
+    trials: Annotated[
+        int | None,
+        typer.Option("--trials", min=1, help="Trials of each cell.", show_default="the experiment's"),
+    ] = None,
+    noise: Annotated[
+        Literal["uniform", "pair", "given"] | None,
+        typer.Option(
+            "--noise",
+            help="How labels are made wrong; given: they are wrong as they come, see --truth.",
+            show_default="the experiment's",
+        ),
+    ] = None,
+    truth: Annotated[
+        str | None,
+        typer.Option("--truth", help="Column or file with the true labels.", show_default=False),
+    ] = None,
+    given: Annotated[
+        Path | None,
+        typer.Option(
+            "--given",
+            help="File with the labels as given, in the data set's order (FILE or FILE:KEY).",
+            show_default=False,
+        ),
+    ] = None,
+    train_on: Annotated[
+        str | None,
+        typer.Option(
+            "--train-on", help="table3: the source to train on.", show_default="the data set's training split"
+        ),
+    ] = None,
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for trials and results.")] = Path(
+        "labelscrub-bench"
+    ),
+    resume: Annotated[
+        bool, typer.Option("--resume/--no-resume", help="Take trials that are stored in --out.")
+    ] = True,
+    cache_dir: CacheDir = None,
+    workers: Workers = None,
+    format: Annotated[
+        Literal["text", "json", "markdown"], typer.Option("--format", help="What goes to stdout.")
+    ] = "text",
+    config: Config = None,
+    quiet: Quiet = False,
+    verbose: Verbose = False,
+    debug: Debug = False,
+    *,
+    settings: Settings,
+) -> None:
+    """Run an experiment of "Hard Samples, Bad Labels" and put its figures beside the published ones.
+
+    Each trial is stored when it ends: the same command goes on where it stopped. Training settings that are
+    left at their default are the paper's for the data set.
+
+    Example: labelscrub bench table1 --data fashion-mnist --rates 0.2 --losses ce,pz --trials 1 --limit 10000
+    """
+    from labelscrub.evaluation.bench import Changes, DataOptions
+    from labelscrub.evaluation.bench import bench as run
+    from labelscrub.evaluation.experiments import parse_losses, parse_rates
+
+    changes = Changes(
+        rates=parse_rates(rates) if rates is not None else None,
+        trials=trials,
+        losses=parse_losses(losses) if losses is not None else None,
+        noise=noise,
+    )
+    options = DataOptions(
+        names=tuple(data or ()),
+        root=data_root,
+        limit=limit,
+        truth=truth,
+        given=given,
+        train_on=train_on,
+        cache=cache_dir,
+        workers=workers,
+    )
+    with ProgressDisplay(quiet=quiet, verbose=verbose) as progress:
+        benched = run(
+            experiment,
+            out=out,
+            data=options,
+            changes=changes,
+            settings=settings,
+            resume=resume,
+            progress=progress,
+        )
+    if format == "text":
+        _print(benched, brief=quiet)
+    else:
+        suffix = {"json": ".json", "markdown": ".md"}[format]
+        content = next((file.read_bytes() for file in benched.files if file.suffix == suffix), b"")
+        typer.echo(content, nl=False)
+
+
+def _print(benched: Benched, *, brief: bool) -> None:
+    """Ours beside published, a line a cell and metric; what is not as published; notes and files."""
+    from rich.table import Table
+
+    console = result_console()
+    if benched.rows:
+        table = Table(title=benched.experiment.title, title_justify="left", box=None, pad_edge=False)
+        for name in ("data", "noise", "loss", "metric"):
+            table.add_column(name)
+        for name in ("ours", "published", "difference"):
+            table.add_column(name, justify="right")
+        for row in benched.rows:
+            table.add_row(*_line(row))
+        console.print(table)
+        compared = (row for row in benched.rows if row.published_mean is not None and not row.comparable)
+        for why in dict.fromkeys(row.why for row in compared):
+            console.print(f"* not as published: {printable(why)}", markup=False)
+    if brief:
+        return
+    for note in benched.notes:
+        console.print(f"note: {printable(note)}", markup=False)
+    for file in benched.files:
+        console.print(printable(str(file)), markup=False, soft_wrap=True)
+
+
+def _line(row: Row) -> list[str]:
+    ours = "undefined" if math.isnan(row.mean) else f"{row.mean:.3f}"
+    if not math.isnan(row.std):
+        ours += f" ± {row.std:.3f}"
+    star = "" if row.comparable else " *"
+    return [
+        printable(Path(row.dataset).name),
+        row.noise if row.noise == "given" else f"{row.noise} {row.noise_rate:g}",
+        f"{row.loss} {row.parameter}".strip(),
+        row.metric,
+        f"{row.failed} of {row.trials} failed" if row.failed else ours,
+        "" if row.published_mean is None else f"{row.published_mean:.3f}{star}",
+        "" if row.difference is None else f"{row.difference:+.3f}",
+    ]

@@ -1,0 +1,266 @@
+"""One trial of an experiment: plant errors, train, detect, compare with the truth, store the result.
+
+A trial is known by what decides its figures: images, labels, noise, settings. Two experiments that share a
+trial share its folder, and one that was stopped goes on fold by fold.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from labelscrub import __version__
+from labelscrub.config import Settings, SourceSettings, loss_delay, loss_parameters
+from labelscrub.errors import DataError, ModelError
+from labelscrub.evaluation.results import TrialResult
+from labelscrub.records import Progress
+from labelscrub.store import RunDirectory, write_atomic
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from labelscrub.evaluation.datasets import Dataset
+    from labelscrub.records import Predictions
+    from labelscrub.training import TrainingPlan
+
+RESULT = "trial.json"
+
+
+@dataclass(frozen=True)
+class Noise:
+    """How labels are made wrong."""
+
+    kind: Literal["uniform", "pair", "given"]
+    """given: they came wrong, and the data set has the true ones."""
+    rate: float
+    """Share of labels to flip; with given not used."""
+
+    def plant(self, labels: NDArray[np.int32], num_classes: int, seed: int) -> NDArray[np.int32]:
+        """(N,) the labels to train on."""
+        from labelscrub.evaluation import noise
+
+        if self.kind == "uniform":
+            return noise.uniform_flips(labels, num_classes, self.rate, seed)
+        if self.kind == "pair":
+            return noise.pair_flips(labels, num_classes, self.rate, seed)
+        return labels
+
+
+@dataclass(frozen=True)
+class Trial:
+    """Everything that decides one trial's figures, but the machine."""
+
+    dataset: Dataset
+    """What is judged."""
+    noise: Noise
+    settings: Settings
+    """With the trial's own seed, that of flips, folds, weights and batch order."""
+    number: int
+    """From 0."""
+    train_on: Dataset | None = None
+    """What is trained on, as it is; None cross-validates `dataset` itself."""
+
+    @property
+    def loss(self) -> str:
+        """With its parameters: "pz cutoff=0.005"."""
+        training = self.settings.training
+        return " ".join([training.loss, *(f"{k}={v:g}" for k, v in loss_parameters(training).items())])
+
+    @property
+    def folds(self) -> int:
+        """Of the cross-validation, as detection wants it: 0 by AUM, 1 where others are trained on."""
+        if self.settings.detection.method == "aum":
+            return 0
+        return self.settings.training.folds if self.train_on is None else 1
+
+    @property
+    def name(self) -> str:
+        """For people: "fashion-mnist uniform 0.2 pz cutoff=0.005 trial 1"."""
+        rate = "" if self.noise.kind == "given" else f" {self.noise.rate:g}"
+        return f"{Path(self.dataset.name).name} {self.noise.kind}{rate} {self.loss} trial {self.number + 1}"
+
+    def folder(self) -> str:
+        """A folder name that people can read, and that no other trial has."""
+        readable = "".join(c if c.isalnum() or c in ".=" else "-" for c in self.name.replace(" trial", ""))
+        return f"{readable[-80:]}-{self._digest()[:12]}"
+
+    def labels(self) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """(N,) labels to train on and (N,) true labels, -1 where unknown."""
+        import numpy as np
+
+        manifest, images = self.dataset.manifest, self.dataset.images
+        given: NDArray[np.int32] = manifest.labels[images.rows]
+        truth = given if self.dataset.truth is None else self.dataset.truth
+        if self.noise.kind == "given":
+            if self.dataset.truth is None:
+                raise DataError(
+                    f"{self.dataset.name} has no true labels", "name their column or file with --truth"
+                )
+            return given, truth
+        clean = np.where(truth >= 0, truth, given).astype(np.int32)
+        return self.noise.plant(clean, len(manifest.classes), self.settings.training.seed), truth
+
+    def _digest(self) -> str:
+        """Settings at their default are left out: one more of them must not make stored trials new."""
+        settings = self.settings
+        chosen = {**settings.flat(), **loss_parameters(settings.training)}
+        chosen["delay"] = loss_delay(settings.training)
+        defaults = Settings().flat()
+        deciding = {
+            "labelscrub": __version__,
+            "data": [content_digest(d) for d in (self.dataset, self.train_on) if d is not None],
+            "noise": [self.noise.kind, self.noise.rate],
+            "settings": {
+                name: value
+                for name, value in chosen.items()
+                if value != defaults[name]
+                and name not in SourceSettings.__dataclass_fields__
+                and name != "device"
+            },
+            "number": self.number,
+        }
+        return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()
+
+
+def content_digest(dataset: Dataset) -> str:
+    """SHA-256 of images and labels, wherever they lie."""
+    import numpy as np
+
+    digest = hashlib.sha256(np.ascontiguousarray(dataset.images.sha256).tobytes())
+    digest.update(np.ascontiguousarray(dataset.manifest.labels[dataset.images.rows], "<i4").tobytes())
+    if dataset.truth is not None:
+        digest.update(np.ascontiguousarray(dataset.truth, "<i4").tobytes())
+    return digest.hexdigest()
+
+
+def read_trial(folder: Path) -> TrialResult | None:
+    """The result stored in a trial's folder; None where the trial did not end."""
+    try:
+        return TrialResult.from_json(json.loads((folder / RESULT).read_bytes()))
+    except FileNotFoundError:
+        return None
+    except ValueError as error:
+        raise DataError(f"{folder / RESULT} is damaged", "delete it: the trial is run again") from error
+
+
+def run_trial(trial: Trial, trials: Path, progress: Progress, *, resume: bool) -> TrialResult:
+    """The stored result where there is one and `resume`; else the trial itself, stored when it ends.
+
+    A trial whose models can't be trusted (NaN, chance level) has NaN for every metric and says why.
+    """
+    folder = trials / trial.folder()
+    if resume and (stored := read_trial(folder)) is not None:
+        return stored
+    started = time.monotonic()
+    with RunDirectory.open(folder, restart=not resume) as run:
+        given, truth = trial.labels()
+        failure, metrics = "", {}
+        predictions, plan = _train(run, trial, given, progress)
+        try:
+            metrics = compare(trial, given, truth, predictions)
+        except ModelError as error:
+            failure = error.cause
+        result = TrialResult(
+            dataset=trial.dataset.name,
+            noise=trial.noise.kind,
+            noise_rate=trial.noise.rate if trial.noise.kind != "given" else _share_wrong(given, truth),
+            method=trial.settings.detection.method,
+            loss=plan.loss,
+            parameters=plan.parameters,
+            delay=plan.delay,
+            trial=trial.number,
+            images=len(given),
+            classes=len(trial.dataset.manifest.classes),
+            metrics=metrics,
+            failure=failure,
+            seconds=round(time.monotonic() - started, 1),
+            provenance={"labelscrub": __version__, **plan.fingerprint()},
+        )
+        write_atomic(folder / RESULT, json.dumps(result.to_json(), indent=1).encode())
+        for name in run.checkpoints():
+            run.delete(name)
+    return result
+
+
+def _share_wrong(
+    given: NDArray[np.int32],  # (N,)
+    truth: NDArray[np.int32],  # (N,) -1 unknown
+) -> float:
+    known = truth != -1
+    return float((given != truth)[known].mean()) if known.any() else 0.0
+
+
+def _train(
+    run: RunDirectory, trial: Trial, given: NDArray[np.int32], progress: Progress
+) -> tuple[Predictions, TrainingPlan]:
+    from labelscrub.pipeline import judging, predicting, two_sources
+
+    manifest, images, settings = trial.dataset.manifest, trial.dataset.images, trial.settings
+    fingerprint: dict[str, Any] = {"trial": trial.folder()}
+    if trial.train_on is not None:
+        source = two_sources.TrainSource(trial.train_on.manifest, trial.train_on.images)
+        labels, _ = two_sources.training_labels(source, manifest, images)
+        return judging.train_on(
+            run, labels, source.images, given, images, manifest.classes, settings, fingerprint, progress
+        )
+    labels = manifest.labels.copy()
+    labels[images.rows] = given
+    noisy = dataclasses.replace(manifest, labels=labels)
+    return predicting.train(run, noisy, images, settings, fingerprint, progress)
+
+
+def compare(
+    trial: Trial,
+    given: NDArray[np.int32],  # (N,)
+    truth: NDArray[np.int32],  # (N,) -1 unknown
+    predictions: Predictions,
+) -> dict[str, float]:
+    """Every metric of one trial; images of unknown truth take part in detection, not in the comparison."""
+    import numpy as np
+
+    from labelscrub import detection
+    from labelscrub.evaluation import metrics as m
+
+    images, settings = trial.dataset.images, trial.settings
+    findings, assessment = detection.find_errors(
+        predictions,
+        given,
+        trial.dataset.manifest.classes,
+        images.rows,
+        settings.detection,
+        folds=trial.folds,
+        conflict=np.zeros(len(given), np.int64),
+    )
+    known = truth != -1
+    wrong = (given != truth)[known]
+    found = m.detected(findings.is_suspect[known], wrong)
+    doubt = 1 - findings.self_confidence[known].astype(np.float64)
+    values = {
+        "f1": found.f1,
+        "precision": found.precision,
+        "recall": found.recall,
+        "balanced_accuracy": found.balanced_accuracy,
+        "suspects": float(found.suspects),
+        "planted": float(found.planted),
+        "f1_by_class": m.detected(findings.by_class[known], wrong).f1,
+        "f1_by_noise_rate": m.detected(findings.by_noise_rate[known], wrong).f1,
+        "average_precision": m.average_precision(doubt, wrong),
+        "best_f1": m.best_cut(doubt, wrong).f1,
+        "estimated_noise_rate": assessment.estimated_noise_rate,
+        "accuracy": float((predictions.pred_probs.argmax(1) == truth)[known].mean()),
+    }
+    aum = findings.aum[known].astype(np.float64)
+    if np.isfinite(aum).all():
+        values |= {
+            "aum_average_precision": m.average_precision(-aum, wrong),
+            "aum_best_f1": m.best_cut(-aum, wrong).f1,
+            "cohens_d": m.cohens_d(aum[~wrong], aum[wrong]),
+            "wasserstein": m.wasserstein(aum[~wrong], aum[wrong]),
+        }
+    return values

@@ -1,0 +1,220 @@
+"""Experiments end to end on small pictures: results, pictures, resuming."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pictures
+import pytest
+
+from labelscrub.config import Settings
+from labelscrub.errors import DataError, EnvironmentProblem, UsageError
+from labelscrub.evaluation import trials as trials_module
+from labelscrub.evaluation.bench import Benched, Changes, DataOptions, bench
+from labelscrub.evaluation.metrics import detected
+from labelscrub.records import Event
+from labelscrub.store import read_arrays
+
+FEW = Changes(rates=(0.2,), trials=1, losses=("ce",))
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("data") / "shapes"
+    pictures.write_folder(folder, each=24, wrong=0)
+    return folder
+
+
+def run(name: str, source: Path, out: Path, changes: Changes = FEW, **more: Any) -> Benched:
+    data = DataOptions(names=(str(source),), workers=0, **more.pop("data", {}))
+    settings = Settings.of({**pictures.QUICK, **more.pop("settings", {})})
+    return bench(name, out=out, data=data, changes=changes, settings=settings, **more)
+
+
+def test_table1_finds_planted_errors_and_writes_every_form(source: Path, tmp_path: Path) -> None:
+    changes = Changes(rates=(0.1, 0.2), trials=2, losses=("ce", "pz:cutoff=0.01"))
+    benched = run("table1", source, tmp_path / "out", changes)
+    assert len(benched.results) == 2 * 2 * 2
+    assert len(benched.rows) == 4
+    assert all(row.mean > 0.8 for row in benched.rows)  # halves of a picture are easy to tell apart
+    assert {file.name for file in benched.files} == {
+        *(f"table1.{suffix}" for suffix in ("json", "csv", "md")),
+        *(f"table1-shapes.{suffix}" for suffix in ("png", "svg")),
+    }
+    assert all(file.stat().st_size for file in benched.files)
+    lines = list(csv.DictReader((tmp_path / "out/table1.csv").read_text().splitlines()))
+    assert [(line["noise_rate"], line["loss"]) for line in lines] == [
+        ("0.1", "ce"),
+        ("0.1", "pz"),
+        ("0.2", "ce"),
+        ("0.2", "pz"),
+    ]
+    stored = json.loads((tmp_path / "out/table1.json").read_text())
+    assert len(stored["trials"]) == 8
+
+
+def test_metrics_are_those_of_the_stored_predictions(source: Path, tmp_path: Path) -> None:
+    benched = run("table1", source, tmp_path)
+    (folder,) = (tmp_path / "trials").iterdir()
+    (job,) = trials_of(benched, source, tmp_path)
+    given, truth = job.labels()
+    wrong = given != truth
+    assert wrong.sum() == round(0.2 * 72)
+    p = read_arrays(folder / "predictions.npz")["pred_probs"]
+    metrics = benched.results[0].metrics
+    assert metrics["planted"] == wrong.sum()
+    assert metrics["accuracy"] == pytest.approx((p.argmax(1) == truth).mean())
+    # F1 of the best possible cut is at least that of any one: here all whose label is not the predicted one
+    assert metrics["best_f1"] >= detected(p[np.arange(72), given] < 0.5, wrong).f1 - 1e-12
+    assert 0 <= metrics["estimated_noise_rate"] <= 1
+    assert benched.results[0].provenance["seed"] == 0
+
+
+def trials_of(benched: Benched, source: Path, out: Path) -> list[trials_module.Trial]:
+    from labelscrub.evaluation.datasets import load_dataset
+    from labelscrub.evaluation.experiments import trials_of as jobs
+
+    settings = Settings.of(pictures.QUICK)
+    loaded = load_dataset(
+        str(source), data_root=None, limit=None, settings=settings, cache_dir=out / "cache", workers=0
+    )
+    return list(jobs(benched.experiment, loaded, settings))
+
+
+def test_stored_trials_are_taken_and_a_stopped_one_goes_on(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class StopError(Exception):
+        pass
+
+    seen: list[Event] = []
+
+    def stop_in_the_second_trial(event: Event) -> None:
+        seen.append(event)
+        if sum(e.message.startswith("trial ") for e in seen) == 2 and event.fold == 3:
+            raise StopError
+
+    changes = dataclasses.replace(FEW, losses=("ce", "gce"))
+    with pytest.raises(StopError):
+        run("table1", source, tmp_path / "a", changes, progress=stop_in_the_second_trial)
+    assert len(list((tmp_path / "a/trials").glob("*/trial.json"))) == 1
+
+    again: list[Event] = []
+    benched = run("table1", source, tmp_path / "a", changes, progress=again.append)
+    assert {e.fold for e in again if e.loss == e.loss} == {3}  # two folds of the second trial were stored
+    undisturbed = run("table1", source, tmp_path / "b", changes)
+    assert [r.metrics for r in benched.results] == [r.metrics for r in undisturbed.results]
+
+    def untouched(*args: object, **kwargs: object) -> None:
+        raise AssertionError("a stored trial was run again")
+
+    monkeypatch.setattr(trials_module, "compare", untouched)
+    assert run("table1", source, tmp_path / "a", changes).results == benched.results
+    with pytest.raises(AssertionError, match="run again"):
+        run("table1", source, tmp_path / "a", changes, resume=False)
+
+
+def test_a_damaged_result_is_named(source: Path, tmp_path: Path) -> None:
+    run("table1", source, tmp_path)
+    (stored,) = (tmp_path / "trials").glob("*/trial.json")
+    stored.write_text("{")
+    with pytest.raises(DataError, match=r"trial\.json is damaged"):
+        run("table1", source, tmp_path)
+
+
+def test_a_trial_that_can_not_be_trusted_is_a_result(source: Path, tmp_path: Path) -> None:
+    # One epoch at next to no learning rate leaves chance level.
+    benched = run("table1", source, tmp_path, settings={"lr": 1e-9, "epochs": 1})
+    (result,) = benched.results
+    assert "chance" in result.failure
+    assert result.metrics == {}
+    assert benched.rows[0].failed == 1
+    assert "failed" in (tmp_path / "table1.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "changes", "expected"),
+    [
+        ("figure3", FEW, {"figure3.json"}),
+        ("figure4", dataclasses.replace(FEW, losses=("bl:gamma=0.5",)), {"figure4.json"}),
+        ("figure6", FEW, {"figure6.json", "figure6.csv", "figure6.md"}),
+        (
+            "figure7",
+            dataclasses.replace(FEW, rates=(0.1, 0.2)),
+            {"figure7.json", "figure7.csv", "figure7.md"},
+        ),
+        (
+            "figure8",
+            dataclasses.replace(FEW, losses=("ce", "pz")),
+            {"figure8.json", "figure8.csv", "figure8.md"},
+        ),
+        (
+            "figure11",
+            dataclasses.replace(FEW, losses=("ce", "pz"), delays=(0, 2)),
+            {"figure11.json", "figure11.csv", "figure11.md"},
+        ),
+    ],
+)
+def test_every_figure_is_drawn(
+    name: str, changes: Changes, expected: set[str], source: Path, tmp_path: Path
+) -> None:
+    benched = run(name, source, tmp_path, changes)
+    pictures_of = {f"{name}-shapes.png", f"{name}-shapes.svg"}
+    assert {file.name for file in benched.files} == expected | pictures_of
+    assert (tmp_path / f"{name}-shapes.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_traces_are_stored(source: Path, tmp_path: Path) -> None:
+    run("figure3", source, tmp_path)
+    news: list[Event] = []
+    run("figure3", source, tmp_path, progress=news.append)
+    assert not [event for event in news if event.loss == event.loss]
+    run("figure3", source, tmp_path, progress=news.append, resume=False)
+    assert [event for event in news if event.loss == event.loss]
+
+
+def test_labels_that_came_wrong_are_judged_where_the_truth_is_known(tmp_path: Path) -> None:
+    pictures.write_csv(tmp_path / "data", each=24, wrong=3)
+    table = tmp_path / "data/labels.csv"
+    lines = table.read_text().splitlines()
+    kinds = [line.split(",")[1].split("/")[2].split("-")[0] for line in lines[1:]]
+    kinds[0] = ""  # unknown
+    rows = [f"{line},{kind}" for line, kind in zip(lines[1:], kinds, strict=True)]
+    table.write_text("\n".join([lines[0] + ",truth", *rows]))
+    changes = Changes(trials=1, losses=("ce",))
+    benched = run("table4", table, tmp_path / "out", changes, data={"truth": "truth"})
+    (result,) = benched.results
+    assert result.noise == "given"
+    assert result.images == 72
+    labels = [line.split(",")[2].strip('"') for line in lines[1:]]
+    wrong = sum(label != kind for label, kind in zip(labels, kinds, strict=True) if kind)
+    assert result.metrics["planted"] == wrong
+    assert result.noise_rate == pytest.approx(wrong / 71)
+    assert result.metrics["f1"] > 0.8
+
+
+def test_table3_trains_on_one_source_and_judges_the_other(source: Path, tmp_path: Path) -> None:
+    pictures.write_folder(tmp_path / "other", each=48, wrong=0)  # 24 of each are judged, and so not learnt
+    benched = run("table3", source, tmp_path / "out", data={"train_on": str(tmp_path / "other")})
+    (result,) = benched.results
+    assert (result.images, result.provenance["images"]) == (72, 72)
+    assert result.metrics["planted"] == 14
+    assert result.metrics["f1"] > 0.8
+    assert "cohens_d" not in result.metrics  # no image judged was trained on
+
+
+def test_what_is_not_there_is_said(source: Path, tmp_path: Path) -> None:
+    settings = Settings.of(pictures.QUICK)
+    with pytest.raises(UsageError, match="table4 has no data set of its own"):
+        bench("table4", out=tmp_path, data=DataOptions(), changes=Changes(), settings=settings)
+    with pytest.raises(UsageError, match="none are named"):
+        run("table4", source, tmp_path)
+    with pytest.raises((UsageError, EnvironmentProblem)) as caught:
+        bench("table1", out=tmp_path, data=DataOptions(root=tmp_path), changes=FEW, settings=settings)
+    assert str(tmp_path) in caught.value.cause + caught.value.fix
+    assert not (tmp_path / "trials").exists()
