@@ -15,7 +15,16 @@ LOSSES = ("ce", "focal", "gce", "anl-ce", "anl-fl", "bl", "pz")
 METHODS = ("cl", "aum")
 FILTERS = ("both", "by-class", "by-noise-rate")
 SCORES = ("auto", "self-confidence", "normalized-margin", "aum")
-NETWORKS = ("auto", "fast", "mnist-cnn", "cifar-resnet34", "resnet18", "resnet34", "resnet50")
+NETWORKS = (
+    "auto",
+    "fast",
+    "mnist-cnn",
+    "cifar-resnet34",
+    "aum-resnet34",
+    "resnet18",
+    "resnet34",
+    "resnet50",
+)
 PRECISIONS = ("auto", "float32", "bf16")
 
 

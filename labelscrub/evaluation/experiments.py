@@ -74,7 +74,7 @@ class Experiment:
     trains_on_other: bool = False
     """Trains on the data set's training split as it is, and judges its test split."""
     training: Mapping[str, Any] = field(default_factory=dict)
-    """Training settings of the experiment; the data set's and the user's come on top."""
+    """Training settings for the experiment's own data sets, or for all where it has none; the user's win."""
 
     def loss_specs(self) -> tuple[LossSpec, ...]:
         """The losses, then those of the sweep."""
@@ -116,7 +116,9 @@ def with_recipe(experiment: Experiment, dataset: str, settings: Settings) -> Set
     training, default = settings.training, Settings().training
     if training.network != default.network:
         return settings
-    paper = {**experiment.training, **_file()["datasets"].get(dataset, {}).get("training", {})}
+    paper = dict(_file()["datasets"].get(dataset, {}).get("training", {}))
+    if dataset in experiment.datasets or not experiment.datasets:
+        paper |= experiment.training
     own = {name: value for name, value in paper.items() if getattr(training, name) == getattr(default, name)}
     return dataclasses.replace(settings, training=dataclasses.replace(training, **own))
 

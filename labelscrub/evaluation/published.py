@@ -90,7 +90,7 @@ _CLEANED = Setup(
     imagenet=True,
     caveat="published on test images without their known label errors",
 )
-_AUM = Setup(50_000, "cifar-resnet34", 150, imagenet=False)  # section 5: "a ResNet-34 trained for 150 epochs"
+_AUM = Setup(50_000, "aum-resnet34", 150, imagenet=False)  # section 5: "a ResNet-34 trained for 150 epochs"
 _SETUPS = {
     "mnist": _GREY,
     "fashionmnist": _GREY,

@@ -138,8 +138,7 @@ def _differences(cell: Cell, figure: Published) -> list[str]:
         reasons.append("bl trained as gce with q = gamma, published with equation 4's gradient")
     for trained in dict.fromkeys(_trained(trial) for trial in cell.trials):
         network, epochs, imagenet = trained
-        # The two ResNet-34 are one network at CIFAR's size.
-        if network.removeprefix("cifar-") != setup.network.removeprefix("cifar-"):
+        if network != setup.network and (network, setup.network) != ("resnet34", "cifar-resnet34"):
             reasons.append(f"network {network}, published {setup.network}")
         if epochs != setup.epochs:
             reasons.append(f"{epochs} epochs, published {setup.epochs}")

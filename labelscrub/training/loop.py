@@ -18,7 +18,7 @@ from labelscrub.training.batches import Batches, draw_moves
 from labelscrub.training.losses import l1_norm
 from labelscrub.training.networks import build_network
 from labelscrub.training.plan import TrainingPlan
-from labelscrub.training.recipes import learning_rate
+from labelscrub.training.recipes import Recipe, learning_rate
 from labelscrub.training.weights import load_weights
 
 ANL_CLIP_NORM = 5.0  # Ye et al. 2023, published configuration
@@ -82,7 +82,7 @@ def train_network(
     generator = torch.Generator().manual_seed(seed)
     rows = torch.from_numpy(index)
     given = torch.from_numpy(labels.astype(np.int64)).to(device)
-    optimizer = torch.optim.Adam(network.parameters(), lr=recipe.lr, fused=True)
+    optimizer = _optimizer(network, recipe)
     margins = torch.zeros(n, device=device)
     probabilities: Tensor | None = None
     p_given = torch.zeros(recipe.epochs, n, device=device) if keep_p_given else None
@@ -137,6 +137,19 @@ def train_network(
     mean_probabilities = None if probabilities is None else (probabilities / recipe.epochs).cpu().numpy()
     trace = None if p_given is None else p_given.cpu().numpy()
     return Dynamics(aum, mean_probabilities, trace, tuple(history))
+
+
+def _optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(
+            network.parameters(),
+            lr=recipe.lr,
+            momentum=0.9,
+            nesterov=True,
+            weight_decay=recipe.weight_decay,
+            fused=True,
+        )
+    return torch.optim.Adam(network.parameters(), lr=recipe.lr, weight_decay=recipe.weight_decay, fused=True)
 
 
 def predict(

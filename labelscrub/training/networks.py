@@ -17,7 +17,7 @@ FAST_WIDTHS = (32, 64, 128)  # channels of the stages of the fast network, the l
 # flips, six epochs, one fold) they raised out-of-fold accuracy from 0.54 to 0.60.
 FAST_GRID = {1: 8, 3: 4}  # px: the image is halved until its side is at most this
 FAST_DROPOUT = {1: 0.4, 3: 0.2}
-RESNETS = ("cifar-resnet34", "resnet18", "resnet34", "resnet50")
+RESNETS = ("cifar-resnet34", "aum-resnet34", "resnet18", "resnet34", "resnet50")
 
 
 def choose_network(name: str, *, side: int, weights: str) -> str:
@@ -102,12 +102,17 @@ def dropout(x: Tensor, share: float, training: bool) -> Tensor:
     return x * mask.as_strided(x.shape, x.stride())  # in the order of x's memory, channels_last or not
 
 
+def architecture(name: str) -> str:
+    """torchvision's name of a ResNet of `RESNETS`: the paper trains its ResNet-34 in two ways."""
+    return name.removeprefix("cifar-").removeprefix("aum-")
+
+
 def _resnet(name: str, side: int, outputs: int) -> nn.Module:
     """torchvision's ResNet; small images get the 3x3 stride-1 stem without max-pool (paper, A.1)."""
     from torchvision.models import resnet  # slow to import, and only needed here
 
-    network: nn.Module = getattr(resnet, name.removeprefix("cifar-"))(weights=None, num_classes=outputs)
-    if name.startswith("cifar-") or side < SMALL_STEM_BELOW:
+    network: nn.Module = getattr(resnet, architecture(name))(weights=None, num_classes=outputs)
+    if name != architecture(name) or side < SMALL_STEM_BELOW:
         stem = nn.Conv2d(3, 64, 3, padding=1, bias=False)
         nn.init.kaiming_normal_(stem.weight, mode="fan_out", nonlinearity="relu")  # as torchvision's own
         network.conv1 = stem

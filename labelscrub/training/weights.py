@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from labelscrub.errors import DataError, EnvironmentProblem, UsageError
-from labelscrub.training.networks import RESNETS
+from labelscrub.training.networks import RESNETS, architecture
 
 DOWNLOAD_FIX = (
     "on a machine with internet access, run once; or get the file yourself and give it as --weights FILE"
@@ -87,7 +87,7 @@ def _default_weights(network: str) -> tuple[StartingWeights | None, tuple[str, .
         )
     from torchvision.models import get_model_weights
 
-    url: str = get_model_weights(network.removeprefix("cifar-")).DEFAULT.url
+    url: str = get_model_weights(architecture(network)).DEFAULT.url
     path = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[1]
     prefix = path.stem.rsplit("-", 1)[1]  # torch.hub's convention: NAME-SHA256PREFIX.pth
     if not path.exists():

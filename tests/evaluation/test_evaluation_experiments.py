@@ -77,6 +77,9 @@ def test_recipes_are_the_data_sets() -> None:
     cifar10 = {trial.settings.training.loss: trial.settings.training for trial in trials("table1", "cifar10")}
     anl = cifar10["anl-fl"]
     assert (anl.alpha, anl.beta, anl.l1) == (5, 5, 5e-5)  # METHOD.md, from Ye et al. 2023
+    aum = trials("table6", "cifar100")[0].settings.training
+    assert (aum.network, aum.weights, aum.lr_drop) == ("aum-resnet34", "none", 1.0)
+    assert trials("table6", "fashion-mnist")[0].settings.training.network == "mnist-cnn"
     photos = trials("table5", "./photos")[0].settings.training
     assert (photos.network, photos.image_size) == ("resnet50", 224)
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+import dataclasses
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 import torch
+from torch import nn
 from training_cases import CLASSES, images, plan
 
 from labelscrub.errors import EnvironmentProblem, ModelError
 from labelscrub.records import Event, silent
 from labelscrub.training import assign_folds, loop, train_fold
-from labelscrub.training.recipes import learning_rate
+from labelscrub.training.recipes import RECIPES, learning_rate
 
 
 def test_one_slow_step_by_hand() -> None:
@@ -233,3 +235,24 @@ def test_margin_agrees_with_a_slow_twin(classes: int, number: int) -> None:
         z[y] - max(z[k] for k in range(classes) if k != y) for z, y in zip(logits, label, strict=True)
     ]
     np.testing.assert_allclose(found, expected)
+
+
+@pytest.mark.parametrize("name", ["adam", "sgd"])
+def test_a_recipes_optimizer_steps_as_it_says(name: Literal["adam", "sgd"]) -> None:
+    network = nn.Linear(1, 1, bias=False)
+    nn.init.ones_(network.weight)
+    recipe = dataclasses.replace(RECIPES["fast"], optimizer=name, lr=0.1, weight_decay=0.5)
+    optimizer = loop._optimizer(network, recipe)
+    for _ in range(2):
+        network.weight.grad = torch.full((1, 1), 2.0)
+        optimizer.step()
+    if name == "adam":  # the first steps are of size lr, whatever the gradient
+        assert network.weight.item() == pytest.approx(1 - 2 * 0.1, abs=1e-3)
+        return
+    # Nesterov momentum by hand: g = 2 + 0.5 w; v <- 0.9 v + g; w <- w - 0.1 (g + 0.9 v)
+    w, v = 1.0, 0.0
+    for _ in range(2):
+        g = 2 + 0.5 * w
+        v = 0.9 * v + g
+        w -= 0.1 * (g + 0.9 * v)
+    assert network.weight.item() == pytest.approx(w, abs=1e-6)

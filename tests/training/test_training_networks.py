@@ -45,7 +45,12 @@ def test_mnist_cnn_is_the_papers() -> None:
 
 @pytest.mark.parametrize(
     ("name", "side", "small"),
-    [("resnet18", 16, True), ("resnet18", 64, False), ("cifar-resnet34", 64, True)],
+    [
+        ("resnet18", 16, True),
+        ("resnet18", 64, False),
+        ("cifar-resnet34", 64, True),
+        ("aum-resnet34", 64, True),
+    ],
 )
 @pytest.mark.parametrize("channels", [1, 3])
 def test_resnets_keep_small_images_large(name: str, side: int, small: bool, channels: int) -> None:
@@ -105,6 +110,9 @@ def test_papers_schedules() -> None:
     assert rates[50:] == pytest.approx([1e-5] * 50)
     mnist = RECIPES["mnist-cnn"]
     assert {learning_rate(mnist, step, 10) for step in range(10)} == {mnist.lr}
+    aum = RECIPES["aum-resnet34"]  # section 5: 150 epochs, 0.1, weight decay 1e-4
+    assert (aum.epochs, aum.lr, aum.weight_decay, aum.optimizer) == (150, 0.1, 1e-4, "sgd")
+    assert {learning_rate(aum, step, 10) for step in range(10)} == {0.1}
 
 
 @pytest.mark.parametrize("steps", [1, 2, 7, 1000])
