@@ -25,8 +25,8 @@ NAMES = (
 )
 
 
-# --losses and the experiment decide these.
-@takes_settings(without=("loss", "gamma", "cutoff", "q", "alpha", "beta", "l1", "method"))
+# --losses and the experiment decide these; nothing here is sorted by a score.
+@takes_settings(without=("loss", "gamma", "cutoff", "q", "alpha", "beta", "l1", "method", "score"))
 def bench(
     experiment: Annotated[str, typer.Argument(help=NAMES, show_default=False)],
     data: Annotated[

@@ -37,16 +37,21 @@ class Changes:
     delays: tuple[int, ...] | None = None
 
     def applied(self, experiment: Experiment) -> Experiment:
-        """The experiment with the changes; --losses also ends the sweep of losses that it does not name."""
+        """The experiment with the changes; --losses also says what is swept, and over which values."""
         given: dict[str, Any] = {
             field.name: value
             for field in dataclasses.fields(self)
             if (value := getattr(self, field.name)) is not None
         }
         if self.losses is not None and experiment.sweep:
-            plain = {loss for loss in self.losses if loss in experiment.sweep}
-            given["sweep"] = {loss: values for loss, values in experiment.sweep.items() if loss in plain}
-            given["losses"] = tuple(loss for loss in self.losses if loss not in plain)
+            sweep: dict[str, str] = {}
+            for loss, _, value in (text.partition(":") for text in self.losses):
+                if loss in experiment.sweep and not value:
+                    sweep[loss] = experiment.sweep[loss]
+                elif loss in experiment.sweep:  # "cutoff=0.02", then ",0.04"
+                    sweep[loss] = f"{sweep[loss]},{value.partition('=')[2]}" if loss in sweep else value
+            given["sweep"] = sweep
+            given["losses"] = tuple(text for text in self.losses if text.partition(":")[0] not in sweep)
         return dataclasses.replace(experiment, **given)
 
 
@@ -100,11 +105,13 @@ def bench(
     from labelscrub.evaluation import showing
 
     experiment = changes.applied(find_experiment(name))
+    _reject_unused(experiment, changes, data)
     trials = out / TRIALS
     jobs: list[Trial] = []
     notes: list[str] = []
     for dataset, train_on, chosen in _load(experiment, out, data, settings, notes, progress):
         jobs += trials_of(experiment, dataset, chosen, train_on)
+    jobs = list({job.folder(): job for job in jobs}.values())  # twice the same is no second trial
     if not jobs:
         raise UsageError(f"{name} has no trial to run", "--trials, --rates and --losses need a value each")
     if experiment.view in showing.DYNAMICS:
@@ -113,6 +120,26 @@ def bench(
     results = tuple(_sweep(jobs, trials, progress, resume=resume))
     rows, files = showing.show(experiment, jobs, results, trials, out)
     return Benched(experiment, rows, results, files, tuple(notes))
+
+
+def _reject_unused(experiment: Experiment, changes: Changes, data: DataOptions) -> None:
+    """UsageError for what would have no effect on the experiment."""
+    named = data.truth is not None or data.given is not None
+    if experiment.noise == "given" and named and changes.rates is not None:
+        raise UsageError(
+            f"--rates has no effect on {experiment.name}: its labels are wrong as they come",
+            "leave it out, or plant errors: --noise uniform",
+        )
+    if data.train_on is not None and not experiment.trains_on_other:
+        raise UsageError(
+            f"--train-on has no effect on {experiment.name}: its images judge each other", "leave it out"
+        )
+    anl = [spec.loss for spec in experiment.loss_specs() if spec.loss.startswith("anl-")]
+    if experiment.view == "gradients" and anl:
+        raise UsageError(
+            f"{experiment.name} has no gradient in p(given label) of {anl[0]}: it also depends on the others",
+            "leave it out of --losses; figure4 takes it",
+        )
 
 
 def _load(

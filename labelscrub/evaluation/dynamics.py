@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from labelscrub.evaluation.trials import Trial
+from labelscrub.evaluation.trials import Trial, trial_folder
 from labelscrub.records import Event, Progress
-from labelscrub.store import RunDirectory, read_arrays
+from labelscrub.store import read_arrays
 
 if TYPE_CHECKING:
     import numpy as np
@@ -45,7 +45,7 @@ def run_trace(trial: Trial, trials: Path, progress: Progress, *, resume: bool) -
     plan = training.plan_training(
         trial.settings.training, shape=images.pixels.shape, num_classes=len(classes)
     )
-    with RunDirectory.open(trials / f"{trial.folder()}-trace", restart=not resume) as run:
+    with trial_folder(trials / f"{trial.folder()}-trace", resume=resume) as run:
         run.begin({"trial": trial.folder(), "training": plan.fingerprint()})
         stored = run.get_arrays("predictions")
         if stored is None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -59,20 +60,23 @@ def show_dynamics(
     *,
     resume: bool,
 ) -> tuple[Path, ...]:
-    """Trace the training of every job, then draw gradients or probabilities by epoch."""
+    """Trace each first trial's training, then draw gradients or probabilities by epoch."""
     from labelscrub.evaluation import box_plots
     from labelscrub.evaluation.dynamics import run_trace
 
     drawn: dict[str, dict[str, list[tuple[BoxStats, BoxStats]]]] = {}
+    jobs = [job for job in jobs if job.number == 0]
     first = {job.dataset.name: job for job in reversed(jobs)}
+    rate = {name: _one_rate([job for job in jobs if job.dataset.name == name]) for name in first}
     for number, job in enumerate(jobs, start=1):
         progress(Event("bench", message=f"training {number} of {len(jobs)}, {job.name}"))
         trace = run_trace(job, trials, progress, resume=resume)
-        shown: dict[str, NDArray[np.floating]] = {job.loss: trace.p_given}
+        name = _panel(job, rate[job.dataset.name])
+        shown: dict[str, NDArray[np.floating]] = {name: trace.p_given}
         if experiment.view == "gradients":
-            shown = {job.loss: trace.gradient}
+            shown = {name: trace.gradient}
             if trace.equation_4 is not None:
-                shown = {f"{job.loss}, as trained": trace.gradient, f"{job.loss}, eq. 4": trace.equation_4}
+                shown = {f"{name}, as trained": trace.gradient, f"{name}, eq. 4": trace.equation_4}
         for label, values in shown.items():
             drawn.setdefault(job.dataset.name, {})[label] = [
                 (box_plots.box_statistics(epoch[~trace.wrong]), box_plots.box_statistics(epoch[trace.wrong]))
@@ -80,7 +84,7 @@ def show_dynamics(
             ]
     files = [_write(out / f"{experiment.name}.json", _boxes_json(experiment, drawn))]
     for name, losses in drawn.items():
-        title = _title(experiment, name, first[name].noise.rate, len(first[name].dataset.images.rows), 1)
+        title = _title(experiment, name, rate[name], len(first[name].dataset.images.rows), 1)
         what = "dL/dp" if experiment.view == "gradients" else "p(given label)"
         for target in _pictures(experiment, name, out):
             box_plots.boxes(losses, what, title, target, detail=experiment.view == "gradients")
@@ -111,7 +115,13 @@ def _boxes_json(
 def _by_rate(experiment: Experiment, own: Sequence[Cell], out: Path) -> list[Path]:
     """Metric against noise rate, a line a loss; parameters may change with the rate, as in the tables."""
     metrics = METRICS.get(experiment.view, (experiment.metric,))
-    panels = {metric: _series(own, metric, lambda c: c.noise_rate, lambda c: c.loss) for metric in metrics}
+    found = Counter((cell.loss, cell.noise_rate) for cell in own)
+    apart = {loss for (loss, _), parameters in found.items() if parameters > 1}  # a line a parameter
+
+    def line(cell: Cell) -> str:
+        return _label(cell) if cell.loss in apart else cell.loss
+
+    panels = {metric: _series(own, metric, lambda c: c.noise_rate, line) for metric in metrics}
     return _lines(experiment, own, panels, "noise rate", " / ".join(metrics), out)
 
 
@@ -155,17 +165,21 @@ def _sweep(experiment: Experiment, own: Sequence[Cell], out: Path) -> list[Path]
 
 
 def _margins(experiment: Experiment, jobs: Sequence[Trial], trials: Path, out: Path) -> list[Path]:
-    """Distributions of AUM of the first trial, a panel a loss."""
+    """Distributions of AUM of the first trial, a panel a loss; none of a training that diverged."""
     from labelscrub.evaluation import metrics, plots
     from labelscrub.evaluation.dynamics import margins
 
-    pairs = {job.loss: margins(job, trials) for job in jobs if job.number == 0}
+    jobs = [job for job in jobs if job.number == 0 and (trials / job.folder() / "predictions.npz").is_file()]
+    if not jobs:
+        return []
+    rate = _one_rate(jobs)
+    pairs = {_panel(job, rate): margins(job, trials) for job in jobs}
     captions = {
         loss: f"Cohen's d {metrics.cohens_d(*pair):.2f}, Wasserstein {metrics.wasserstein(*pair):.2f}"
         for loss, pair in pairs.items()
     }
     job = jobs[0]
-    title = _title(experiment, job.dataset.name, job.noise.rate, len(job.dataset.images.rows), 1)
+    title = _title(experiment, job.dataset.name, rate, len(job.dataset.images.rows), 1)
     files = _pictures(experiment, job.dataset.name, out)
     for target in files:
         plots.histograms(pairs, captions, "area under the margin, in logits", title, target)
@@ -198,6 +212,16 @@ def _lines(
 
 def _label(cell: Cell) -> str:
     return f"{cell.loss} {cell.setting}" if cell.setting else cell.loss
+
+
+def _one_rate(jobs: Sequence[Trial]) -> float | None:
+    """The noise rate of all of them, for the title; None where there are several."""
+    rates = {job.noise.rate for job in jobs}
+    return rates.pop() if len(rates) == 1 else None
+
+
+def _panel(job: Trial, rate: float | None) -> str:
+    return job.loss if rate is not None else f"{job.loss}, {job.noise.rate:.0%} noise"
 
 
 def _pictures(experiment: Experiment, dataset: str, out: Path) -> list[Path]:

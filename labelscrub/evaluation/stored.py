@@ -123,6 +123,7 @@ def ranking_keys(stored: StoredRun) -> tuple[dict[str, NDArray[np.float64]], lis
     from labelscrub.detection.score import margins, ranking
 
     columns, method, notes = stored.columns, stored.settings.detection.method, []
+    recorded = not np.isnan(columns["aum"]).all()
     if stored.predictions is None:  # what the report has of them: single precision
         keys = {
             "self-confidence": 1 - columns["self_confidence"],
@@ -138,11 +139,12 @@ def ranking_keys(stored: StoredRun) -> tuple[dict[str, NDArray[np.float64]], lis
             )
         keys = {
             name: ranking(name, found, stored.predictions, method=method)[0]
-            for name in ("self-confidence", "normalized-margin", "aum")
+            for name in ("self-confidence", "normalized-margin", *(["aum"] if recorded else []))
         }
-    if np.isnan(keys["aum"]).all():
-        del keys["aum"]
-        notes.append("AUM was not recorded: the probabilities were brought")
+    if not recorded:
+        keys.pop("aum", None)
+        why = "the probabilities were brought" if stored.predictions is None else "others were trained on"
+        notes.append(f"AUM was not recorded: {why}")
     elif not np.isfinite(keys["aum"]).all():
         del keys["aum"]
         notes.append("AUM is left out: it is not finite for every image")

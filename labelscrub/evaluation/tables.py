@@ -23,7 +23,8 @@ HOW_TO_READ = {
     "published_*": "the figure of 'Hard Samples, Bad Labels' for this data set, noise rate and loss",
     "published_parameter": "the paper shows, of a sweep of gamma (bl) and cutoff (pz), the best only",
     "difference": "mean - published_mean",
-    "comparable": "whether images, loss, parameters, delay, network, epochs and weights are the paper's",
+    "comparable": "whether images, loss, parameters, delay, folds, filter, network, epochs and weights "
+    "are the paper's",
     "why": "what is not the paper's, or why there is nothing to compare with",
 }
 
@@ -134,6 +135,11 @@ def _differences(cell: Cell, figure: Published) -> list[str]:
         reasons.append(f"{cell.setting}, published {published}")
     if cell.delay != figure.delay:
         reasons.append(f"delay {cell.delay}, published {figure.delay}")
+    if cell.method == "cl":
+        folds = 5 if figure.framework == "confident-learning" else 1  # section 5; table 3 has no folds
+        for name, usual in (("folds", folds), ("filter", "both")):
+            ours = dict.fromkeys(trial.provenance.get(name, usual) for trial in cell.trials)
+            reasons += [f"{name} {value}, published {usual}" for value in ours if value != usual]
     if cell.loss == "bl":  # training.losses.LOSSES: equation 4's own gradient ends in collapse
         reasons.append("bl trained as gce with q = gamma, published with equation 4's gradient")
     for trained in dict.fromkeys(_trained(trial) for trial in cell.trials):

@@ -6,17 +6,19 @@ trial share its folder, and one that was stopped goes on fold by fold.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from labelscrub import __version__
 from labelscrub.config import Settings, SourceSettings, loss_delay, loss_parameters
-from labelscrub.errors import DataError, ModelError
+from labelscrub.errors import DataError, ModelError, UsageError
 from labelscrub.evaluation.results import TrialResult
 from labelscrub.records import Progress
 from labelscrub.store import RunDirectory, write_atomic
@@ -121,21 +123,29 @@ class Trial:
                 for name, value in chosen.items()
                 if value != defaults[name]
                 and name not in SourceSettings.__dataclass_fields__
-                and name != "device"
+                and name not in ("device", "score")  # the score only sorts a report
             },
             "number": self.number,
         }
+        if self.train_on is not None:  # their classes are matched by name
+            deciding["classes"] = [d.manifest.classes for d in (self.dataset, self.train_on)]
         return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()
 
 
 def content_digest(dataset: Dataset) -> str:
-    """SHA-256 of images and labels, wherever they lie."""
+    """SHA-256 of images, labels, groups and classes without an image, wherever they lie."""
     import numpy as np
 
+    manifest, rows = dataset.manifest, dataset.images.rows
+    labels = manifest.labels[rows]
     digest = hashlib.sha256(np.ascontiguousarray(dataset.images.sha256).tobytes())
-    digest.update(np.ascontiguousarray(dataset.manifest.labels[dataset.images.rows], "<i4").tobytes())
+    digest.update(np.ascontiguousarray(labels, "<i4").tobytes())
     if dataset.truth is not None:
         digest.update(np.ascontiguousarray(dataset.truth, "<i4").tobytes())
+    if len(manifest.classes) != len(np.unique(labels)):  # they are outputs, and labels to flip to
+        digest.update(f"{len(manifest.classes)} classes".encode())
+    if manifest.groups is not None:  # they decide the folds
+        digest.update(json.dumps([manifest.groups[row] for row in rows]).encode())
     return digest.hexdigest()
 
 
@@ -149,6 +159,18 @@ def read_trial(folder: Path) -> TrialResult | None:
         raise DataError(f"{folder / RESULT} is damaged", "delete it: the trial is run again") from error
 
 
+@contextlib.contextmanager
+def trial_folder(folder: Path, *, resume: bool) -> Iterator[RunDirectory]:
+    """The folder's run. What another torch, device or number of threads began is refused, not mixed."""
+    try:
+        with RunDirectory.open(folder, restart=not resume) as run:
+            yield run
+    except UsageError as error:
+        if "--restart" not in error.fix:
+            raise
+        raise UsageError(error.cause, f"delete {folder}: then this trial begins anew") from error
+
+
 def run_trial(trial: Trial, trials: Path, progress: Progress, *, resume: bool) -> TrialResult:
     """The stored result where there is one and `resume`; else the trial itself, stored when it ends.
 
@@ -156,13 +178,14 @@ def run_trial(trial: Trial, trials: Path, progress: Progress, *, resume: bool) -
     """
     folder = trials / trial.folder()
     if resume and (stored := read_trial(folder)) is not None:
-        return stored
+        return dataclasses.replace(stored, dataset=trial.dataset.name)  # ./mnist or /data/mnist: one trial
     started = time.monotonic()
-    with RunDirectory.open(folder, restart=not resume) as run:
+    with trial_folder(folder, resume=resume) as run:
         given, truth = trial.labels()
-        failure, metrics = "", {}
-        predictions, plan = _train(run, trial, given, progress)
+        failure, metrics, provenance = "", {}, {}
         try:
+            predictions, plan = _train(run, trial, given, progress)
+            provenance = plan.fingerprint()
             metrics = compare(trial, given, truth, predictions)
         except ModelError as error:
             failure = error.cause
@@ -171,16 +194,21 @@ def run_trial(trial: Trial, trials: Path, progress: Progress, *, resume: bool) -
             noise=trial.noise.kind,
             noise_rate=trial.noise.rate if trial.noise.kind != "given" else _share_wrong(given, truth),
             method=trial.settings.detection.method,
-            loss=plan.loss,
-            parameters=plan.parameters,
-            delay=plan.delay,
+            loss=trial.settings.training.loss,
+            parameters=loss_parameters(trial.settings.training),
+            delay=loss_delay(trial.settings.training),
             trial=trial.number,
             images=len(given),
             classes=len(trial.dataset.manifest.classes),
             metrics=metrics,
             failure=failure,
             seconds=round(time.monotonic() - started, 1),
-            provenance={"labelscrub": __version__, **plan.fingerprint()},
+            provenance={
+                "labelscrub": __version__,
+                "folds": trial.folds,
+                "filter": trial.settings.detection.filter,
+                **provenance,
+            },
         )
         write_atomic(folder / RESULT, json.dumps(result.to_json(), indent=1).encode())
         for name in run.checkpoints():

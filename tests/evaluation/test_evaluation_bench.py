@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import dataclasses
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from labelscrub.config import Settings
 from labelscrub.errors import DataError, EnvironmentProblem, UsageError
 from labelscrub.evaluation import trials as trials_module
 from labelscrub.evaluation.bench import Benched, Changes, DataOptions, bench
+from labelscrub.evaluation.experiments import find_experiment
 from labelscrub.evaluation.metrics import detected
 from labelscrub.records import Event
 from labelscrub.store import read_arrays
@@ -218,3 +220,107 @@ def test_what_is_not_there_is_said(source: Path, tmp_path: Path) -> None:
         bench("table1", out=tmp_path, data=DataOptions(root=tmp_path), changes=FEW, settings=settings)
     assert str(tmp_path) in caught.value.cause + caught.value.fix
     assert not (tmp_path / "trials").exists()
+
+
+def test_a_training_that_diverges_is_a_result_too(source: Path, tmp_path: Path) -> None:
+    benched = run("figure6", source, tmp_path, settings={"lr": 1e9})
+    (result,) = benched.results
+    assert "diverged" in result.failure
+    assert (result.loss, result.parameters, result.metrics) == ("ce", {}, {})
+    assert not [file for file in benched.files if file.suffix == ".png"]  # there are no margins to draw
+
+
+def test_a_source_spelled_otherwise_is_the_same_data(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(source.parent)
+    run("figure6", Path(source.name), tmp_path)
+    benched = run("figure6", source, tmp_path, dataclasses.replace(FEW, trials=2))
+    assert [(row.dataset, row.trials) for row in benched.rows] == [(str(source), 2)] * 3
+    assert len(list((tmp_path / "trials").iterdir())) == 2
+
+
+def test_what_decides_a_trial_gives_it_a_folder_of_its_own(tmp_path: Path) -> None:
+    pictures.write_csv(tmp_path / "data", each=24, wrong=0)
+    table = tmp_path / "data/labels.csv"
+    head, *lines = table.read_text().splitlines()
+    grouped = [f"{line},p{number % 6}" for number, line in enumerate(lines)]
+    table.write_text("\n".join([f"{head},patient", *grouped]))
+    (tmp_path / "names.txt").write_text("\n".join([*pictures.CLASSES, "never seen"]))
+    plain = run("table1", table, tmp_path / "out")
+    run("table1", table, tmp_path / "out", settings={"group_column": "patient"})
+    run("table1", table, tmp_path / "out", settings={"classes": str(tmp_path / "names.txt")})
+    assert len(list((tmp_path / "out/trials").iterdir())) == 3
+    unmoved = run("table1", table, tmp_path / "out", settings={"score": "self-confidence"})
+    assert unmoved.results == plain.results
+    assert len(list((tmp_path / "out/trials").iterdir())) == 3
+
+
+def test_the_same_loss_or_rate_twice_is_one_trial(source: Path, tmp_path: Path) -> None:
+    changes = dataclasses.replace(FEW, rates=(0.2, 0.2), losses=("pz", "pz:cutoff=0.02"))  # the guide's
+    benched = run("table1", source, tmp_path, changes)
+    assert [(row.loss, row.parameter, row.trials) for row in benched.rows] == [("pz", "cutoff=0.02", 1)]
+
+
+@pytest.mark.parametrize(("name", "drawn"), [("figure4", "boxes"), ("figure6", "histograms")])
+def test_every_rate_has_a_panel_of_its_own(
+    name: str, drawn: str, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from labelscrub.evaluation import box_plots, plots
+
+    module: Any = box_plots if drawn == "boxes" else plots
+    calls: list[Any] = []
+    monkeypatch.setattr(module, drawn, lambda *arguments, **_: calls.append(arguments))
+    run(name, source, tmp_path, dataclasses.replace(FEW, rates=(0.1, 0.4)))
+    panels, title = calls[0][0], calls[0][-2]
+    assert list(panels) == ["ce, 10% noise", "ce, 40% noise"]
+    assert "%" not in title
+    if name == "figure6":  # AUM of the correct and of the wrong labels
+        assert [len(wrong) for _, wrong in panels.values()] == [round(0.1 * 72), round(0.4 * 72)]
+
+
+def test_each_parameter_has_a_line_of_its_own(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from labelscrub.evaluation import plots
+
+    calls: list[Any] = []
+    monkeypatch.setattr(plots, "lines", lambda *arguments: calls.append(arguments))
+    losses = ("ce", "pz:cutoff=0.01", "pz:cutoff=0.05")
+    run("table1", source, tmp_path, dataclasses.replace(FEW, rates=(0.1, 0.2), losses=losses))
+    lines = calls[0][0]["f1"]
+    assert list(lines) == ["ce", "pz cutoff=0.01", "pz cutoff=0.05"]
+    assert all(line[0] == [0.1, 0.2] for line in lines.values())
+
+
+def test_losses_with_values_are_what_is_swept() -> None:
+    figure11 = find_experiment("figure11")
+    changed = Changes(losses=("ce", "pz:cutoff=0.02", "pz:cutoff=0.05")).applied(figure11)
+    assert (changed.losses, changed.sweep) == (("ce",), {"pz": "cutoff=0.02,0.05"})
+    changed = Changes(losses=("pz", "pz:cutoff=0.07")).applied(figure11)
+    assert changed.sweep == {"pz": figure11.sweep["pz"] + ",0.07"}
+    assert Changes(losses=("ce",)).applied(figure11).sweep == {}
+
+
+def test_what_has_no_effect_is_refused(source: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="--rates has no effect on table4"):
+        run("table4", source, tmp_path, data={"truth": "truth"})
+    with pytest.raises(UsageError, match="--train-on has no effect on table1"):
+        run("table1", source, tmp_path, data={"train_on": str(source)})
+    with pytest.raises(UsageError, match="no gradient in p"):
+        run("figure3", source, tmp_path, dataclasses.replace(FEW, losses=("anl-ce",)))
+
+
+@pytest.mark.parametrize("name", ["table1", "figure4"])
+def test_half_a_trial_of_another_machine_is_not_mixed(name: str, source: Path, tmp_path: Path) -> None:
+    run(name, source, tmp_path)
+    (folder,) = (tmp_path / "trials").iterdir()
+    (folder / "trial.json").unlink(missing_ok=True)  # as if killed before its end
+    state = json.loads((folder / "state.json").read_text())
+    state["fingerprint"]["training"]["threads"] = 99
+    (folder / "state.json").write_text(json.dumps(state))
+    with pytest.raises(UsageError, match="threads: 99") as caught:
+        run(name, source, tmp_path)
+    assert caught.value.fix == f"delete {folder}: then this trial begins anew"
+    shutil.rmtree(folder)
+    assert run(name, source, tmp_path).files

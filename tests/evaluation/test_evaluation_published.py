@@ -117,3 +117,14 @@ def test_published_blurry_loss_is_gce_where_gamma_is_its_q() -> None:
     ]
     assert len(pairs) == 8
     assert max(abs(blurry - gce) for blurry, gce in pairs) < 0.0011
+
+
+def test_labels_given_anew_are_found_by_the_name_of_their_images():
+    # Table 4: bench has the images as cifar10 and takes CIFAR-10N's labels with --given
+    def mean(dataset, rate, table="table4"):
+        figure = find(table=table, metric="f1", dataset=dataset, noise_rate=rate, loss="ce")
+        return figure and figure.mean
+
+    assert (mean("cifar10", 0.0903), mean("cifar10", 0.4021), mean("cifar100", 0.402)) == (0.662, 0.768, 0.7)
+    assert mean("CIFAR-10N", 0.4021) == 0.768
+    assert mean("cifar10n", 0.4, table="table1") is None  # another experiment, on the images' own labels

@@ -6,7 +6,7 @@ import shutil
 
 import numpy as np
 import pytest
-from pictures import QUICK, picture
+from pictures import CLASSES, QUICK, picture
 from scored_runs import write_source
 
 import labelscrub
@@ -169,3 +169,16 @@ def test_an_edited_or_absent_run_is_refused(brought, tmp_path):
         read_stored(folder / "both", folder / "labels.csv")
     with pytest.raises(UsageError, match="no run"):
         read_stored(tmp_path / "nothing")
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_run_that_trained_on_others_has_no_aum(brought, tmp_path):
+    for number, kind in enumerate(CLASSES):
+        (tmp_path / "others" / kind).mkdir(parents=True)
+        for index in range(20):
+            picture(kind, 5000 + 100 * number + index).save(tmp_path / "others" / kind / f"{index}.png")
+    source = copied(brought, tmp_path) / "labels.csv"
+    labelscrub.detect(source, train_on=tmp_path / "others", out=tmp_path / "run", workers=0, **QUICK)
+    keys, notes = ranking_keys(read_stored(tmp_path / "run"))
+    assert list(keys) == ["self-confidence", "normalized-margin"]
+    assert notes == ["AUM was not recorded: others were trained on"]

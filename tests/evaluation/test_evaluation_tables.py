@@ -216,3 +216,13 @@ def test_one_table_a_metric():
     titles = [line for line in text.splitlines() if line.startswith("**")]
     assert titles == [f"**{t}** · one trial each" for t in ("F1", "balanced accuracy", "suspects")]
     assert "12,345.0" in text
+
+
+@pytest.mark.parametrize(
+    ("told", "why"),
+    [({"folds": 2}, "folds 2, published 5"), ({"filter": "by-class"}, "filter by-class, published both")],
+)
+def test_other_folds_or_another_filter_are_no_comparison(told, why):
+    row = row_of(trial(provenance=CNN | told))
+    assert (row.comparable, row.why) == (False, why)
+    assert row_of(trial(provenance=CNN | {"folds": 5, "filter": "both"})).comparable
