@@ -17,6 +17,7 @@ from labelscrub.errors import DataError, EnvironmentProblem, UsageError
 from labelscrub.store_files import (
     TEMPORARY,
     cannot_write,
+    require_folder,
     sha256_file,
     sync_folder,
     write_atomic,
@@ -33,6 +34,7 @@ __all__ = [
     "check_not_inside",
     "read_arrays",
     "read_run",
+    "require_folder",
     "sha256_file",
     "write_atomic",
     "write_new",
@@ -49,6 +51,7 @@ ARRAYS = ("predictions.npz", *CHECKPOINTS)
 OURS = (RUN, RUN_HASH, *OUTPUTS, *ARRAYS, TEMPORARY)
 
 _OTHER_OUT = "choose another folder with --out"
+_NAME_RUN = "run `labelscrub detect` first, or name the run directory that it wrote"
 _ANEW = "--restart begins anew, or choose another --out"
 
 
@@ -76,10 +79,11 @@ def read_run(path: Path) -> bytes:
         data = (path / RUN).read_bytes()
         recorded = (path / RUN_HASH).read_bytes().split() if (path / RUN_HASH).exists() else []
     except (FileNotFoundError, NotADirectoryError):
-        if (path / STATE).exists():
-            fix = "run the detect command that began it again: it goes on where it stopped"
-            raise UsageError(f"the run in {path} is not finished", fix) from None
-        raise UsageError(f"there is no run in {path}", "run `labelscrub detect` first") from None
+        if is_run(path):
+            cause = f"the run in {path} is not finished, or it ended without a verdict (exit code 5)"
+            fix = "the same detect command again tells which: it goes on, or says why there is none"
+            raise UsageError(cause, fix) from None
+        raise UsageError(f"there is no run in {path}", _NAME_RUN) from None
     except OSError as error:
         fix = "make it readable, or name another run directory"
         raise EnvironmentProblem(f"cannot read {path / RUN}: {error.strerror}", fix) from error
@@ -133,10 +137,12 @@ class RunDirectory:
 
         With `finished` only a finished run's, to read it; then it need not be writable.
         """
-        _refuse_foreign(path)
         if finished:
             read_run(path)
+            if not is_run(path):
+                raise UsageError(f"{path / RUN} is not labelscrub's", _NAME_RUN)
         else:
+            _refuse_foreign(path)
             _make_folder(path)
         with locked(path, read_only=finished):
             directory = cls(path)

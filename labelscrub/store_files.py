@@ -52,6 +52,7 @@ def writing(path: Path, *, overwrite: bool = True) -> Iterator[BinaryIO]:
         raise _exists(path)
     temporary = path.with_name(TEMPORARY.replace("*", secrets.token_hex(8)))
     try:
+        require_folder(path)
         with temporary.open("x+b") as file:
             yield file
             file.flush()
@@ -99,6 +100,13 @@ def _exists(path: Path) -> UsageError:
     return UsageError(
         f"{path} exists already; it is never overwritten", "choose another name, or move it away"
     )
+
+
+def require_folder(path: Path) -> None:
+    """EnvironmentProblem where the folder that `path` is to be in does not exist."""
+    if not path.parent.is_dir():
+        cause = f"cannot write {path}: there is no folder {path.parent}"
+        raise EnvironmentProblem(cause, "create it, or name another one")
 
 
 def cannot_write(path: Path, error: OSError) -> EnvironmentProblem:

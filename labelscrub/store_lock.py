@@ -37,7 +37,7 @@ def locked(folder: Path, *, read_only: bool = False) -> Iterator[None]:
             _acquire(folder, read_only, stack)
         except OSError as error:
             cause = f"cannot lock {folder / LOCK}: {error.strerror}"
-            fix = "make the folder writable, with space left, or choose another --out"
+            fix = "make the folder writable, with space left" + _or_another(read_only)
             raise EnvironmentProblem(cause, fix) from error
         yield
 
@@ -53,10 +53,10 @@ def _acquire(folder: Path, read_only: bool, stack: contextlib.ExitStack) -> None
     except OSError as error:
         if error.errno not in _NO_FLOCK:
             raise
-        stack.enter_context(_exclusive_file(folder))
+        stack.enter_context(_exclusive_file(folder, read_only))
         return
     if not taken:
-        raise _busy(folder, _read(path), "wait for it to end, or choose another --out")
+        raise _busy(folder, _read(path), "wait for it to end" + _or_another(read_only))
     with contextlib.suppress(OSError):  # only for people to read
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, _signature(), 0)
@@ -109,7 +109,7 @@ def _take(descriptor: int) -> bool:
 
 
 @contextlib.contextmanager
-def _exclusive_file(folder: Path) -> Iterator[None]:
+def _exclusive_file(folder: Path, read_only: bool) -> Iterator[None]:
     """The lock of file systems without `flock` (some NFS and FUSE mounts); notices a file left by a kill."""
     path, mine = folder / HELD, _signature()
     if _is_stale(path):
@@ -124,12 +124,17 @@ def _exclusive_file(folder: Path) -> Iterator[None]:
         0.05
     )  # another one that saw the same stale file may have removed ours: the last to write has it
     if _read(path) != mine:
-        raise _busy(folder, _read(path), "wait for it to end, or choose another --out")
+        raise _busy(folder, _read(path), "wait for it to end" + _or_another(read_only))
     try:
         yield
     finally:
         if _read(path) == mine:
             path.unlink(missing_ok=True)
+
+
+def _or_another(read_only: bool) -> str:
+    """The way out that a command has which writes; one that reads a run has no --out."""
+    return "" if read_only else ", or choose another --out"
 
 
 def _is_stale(path: Path) -> bool:

@@ -87,6 +87,15 @@ def test_write_new_never_overwrites_what_appears_meanwhile(tmp_path, monkeypatch
     assert files(tmp_path) == {"a": b"theirs", "b": b"ours"}
 
 
+@pytest.mark.parametrize("place", ["none", "file"])
+def test_a_folder_that_is_not_there_is_said(tmp_path, place):
+    (tmp_path / "file").write_bytes(b"text")
+    for write in (store.write_atomic, store.write_new):
+        with pytest.raises(EnvironmentProblem, match=f"there is no folder {tmp_path / place}") as caught:
+            write(tmp_path / place / "a.csv", b"new")
+        assert "create it" in caught.value.fix and "writable" not in caught.value.fix
+
+
 def raising(number):
     def fail(*arguments, **options):
         raise OSError(number, os.strerror(number))
@@ -462,6 +471,36 @@ def test_an_unfinished_run_says_so(tmp_path):
             with pytest.raises(UsageError, match=message):
                 read(path)
     assert not (tmp_path / "none").exists()
+    with pytest.raises(UsageError, match=r"or it ended without a verdict \(exit code 5\)") as caught:
+        store.read_run(tmp_path / "run")
+    assert "detect command again tells which" in caught.value.fix
+
+
+@pytest.mark.parametrize("name", ["file", "foreign", "theirs"])
+def test_what_holds_no_run_is_refused_without_naming_an_option_that_writes(tmp_path, name):
+    (tmp_path / "file").write_bytes(b"text")
+    for folder in ("foreign", "theirs"):
+        (tmp_path / folder).mkdir()
+    (tmp_path / "theirs" / "run.json").write_text("{}")
+    (tmp_path / "theirs" / "state.json").write_text("{}")
+    (tmp_path / "foreign" / "photo.jpg").write_bytes(b"photo")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(UsageError) as caught, RunDirectory.open(tmp_path / name, finished=True):
+        pass
+    assert str(tmp_path / name) in caught.value.cause
+    assert "name the run directory" in caught.value.fix and "--out" not in caught.value.fix
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_a_run_in_use_is_no_reason_to_name_another_out_to_a_reader(tmp_path):
+    with begun(tmp_path / "run") as run:
+        finish(run)
+        with (
+            pytest.raises(EnvironmentProblem, match="another labelscrub") as caught,
+            RunDirectory.open(tmp_path / "run", finished=True),
+        ):
+            pass
+    assert caught.value.fix == "wait for it to end"
 
 
 # One run at a time

@@ -17,6 +17,14 @@ from labelscrub.cli import bench, check, corrupt, demo, detect, prune, score
 from labelscrub.cli.console import printable
 from labelscrub.errors import EXIT_ENVIRONMENT, LabelscrubError
 
+_FOLDS_KEPT = "finished folds are kept: the same command goes on where this one stopped"
+_KEPT = {
+    "detect": _FOLDS_KEPT,
+    "check": _FOLDS_KEPT,
+    "demo": _FOLDS_KEPT,
+    "bench": "finished trials and folds are kept: the same command goes on where this one stopped",
+}
+"""Command -> what is left of it when it is stopped; nothing of the others."""
 EXIT_INTERNAL = 70  # sysexits' EX_SOFTWARE: a bug of ours, told apart from the gate's 1
 
 app = typer.Typer(
@@ -59,10 +67,8 @@ def main(arguments: Sequence[str]) -> int:
         _complain(error.cause, error.fix)
         return error.exit_code
     except Interrupted as stop:
-        _complain(
-            f"stopped by {signal.Signals(stop.signum).name}",
-            "finished folds are kept: the same command goes on where this one stopped",
-        )
+        command = next((word for word in arguments if not word.startswith("-")), "")
+        _complain(f"stopped by {signal.Signals(stop.signum).name}", _KEPT.get(command, ""))
         return 128 + stop.signum
     except BrokenPipeError:
         # Whoever read our output has left (`| head`); Python would complain once more while closing stdout.

@@ -11,6 +11,7 @@ import typer
 from labelscrub.cli.console import ProgressDisplay, printable, result_console
 from labelscrub.cli.options import CacheDir, Config, Debug, Quiet, Verbose, Workers, takes_settings
 from labelscrub.config import Settings
+from labelscrub.errors import ModelError, UsageError
 
 if TYPE_CHECKING:
     from labelscrub.evaluation.bench import Benched
@@ -58,6 +59,14 @@ def bench(
         typer.Option(
             "--losses",
             help="Losses: ce,pz:cutoff=0.02. Without a value bl and pz take the published best.",
+            show_default="the experiment's",
+        ),
+    ] = None,
+    delays: Annotated[
+        str | None,
+        typer.Option(
+            "--delays",
+            help="figure11: epochs of cross-entropy before a swept loss: 0,1,2.",
             show_default="the experiment's",
         ),
     ] = None,
@@ -116,15 +125,17 @@ def bench(
 
     Example: labelscrub bench table1 --data fashion-mnist --rates 0.2 --losses ce,pz --trials 1 --limit 10000
     """
-    from labelscrub.evaluation.bench import Changes, DataOptions
+    from labelscrub.evaluation.bench import Changes
     from labelscrub.evaluation.bench import bench as run
-    from labelscrub.evaluation.experiments import parse_losses, parse_rates
+    from labelscrub.evaluation.experiments import parse_delays, parse_losses, parse_rates
+    from labelscrub.evaluation.loading import DataOptions
 
     changes = Changes(
         rates=parse_rates(rates) if rates is not None else None,
         trials=trials,
         losses=parse_losses(losses) if losses is not None else None,
         noise=noise,
+        delays=parse_delays(delays) if delays is not None else None,
     )
     options = DataOptions(
         names=tuple(data or ()),
@@ -150,46 +161,67 @@ def bench(
         _print(benched, brief=quiet)
     else:
         suffix = {"json": ".json", "markdown": ".md"}[format]
-        content = next((file.read_bytes() for file in benched.files if file.suffix == suffix), b"")
-        typer.echo(content, nl=False)
+        wanted = [file for file in benched.files if file.suffix == suffix]
+        if not wanted:
+            raise UsageError(f"{experiment} has no table: it is a picture", "leave out --format markdown")
+        typer.echo(wanted[0].read_bytes(), nl=False)
+    failures = [result.failure for result in benched.results if result.failure]
+    if failures and len(failures) == len(benched.results):
+        raise ModelError(
+            f"no trial gave a verdict: {failures[0]}", "more --limit, --epochs, or fewer classes may help"
+        )
 
 
 def _print(benched: Benched, *, brief: bool) -> None:
     """Ours beside published, a line a cell and metric; what is not as published; notes and files."""
     from rich.table import Table
+    from rich.text import Text
+
+    from labelscrub.evaluation.showing import trained
 
     console = result_console()
-    if benched.rows:
+
+    def say(line: str) -> None:
+        console.print(Text(printable(line)), soft_wrap=True)
+
+    rows = benched.rows
+    if rows:
+        by_delay = len({row.delay for row in rows if row.loss in benched.experiment.sweep}) > 1
         table = Table(title=benched.experiment.title, title_justify="left", box=None, pad_edge=False)
         for name in ("data", "noise", "loss", "metric"):
-            table.add_column(name)
+            table.add_column(name, overflow="fold")
         for name in ("ours", "published", "difference"):
-            table.add_column(name, justify="right")
-        for row in benched.rows:
-            table.add_row(*_line(row))
+            table.add_column(name, justify="right", overflow="fold")
+        for row in rows:
+            table.add_row(*map(Text, _line(row, by_delay)))
         console.print(table)
-        compared = (row for row in benched.rows if row.published_mean is not None and not row.comparable)
-        for why in dict.fromkeys(row.why for row in compared):
-            console.print(f"* not as published: {printable(why)}", markup=False)
-    if brief:
+        say(trained(benched.results))
+        for why in dict.fromkeys(row.why for row in rows if row.published_mean is not None and row.why):
+            say(f"* not as published: {why}")
+        for why in dict.fromkeys(row.failure for row in rows if row.failed):
+            say(f"failed: {why}")
+    if brief and rows:
         return
     for note in benched.notes:
-        console.print(f"note: {printable(note)}", markup=False)
+        say(f"note: {note}")
     for file in benched.files:
-        console.print(printable(str(file)), markup=False, soft_wrap=True)
+        say(str(file))
 
 
-def _line(row: Row) -> list[str]:
+def _line(row: Row, by_delay: bool) -> list[str]:
     ours = "undefined" if math.isnan(row.mean) else f"{row.mean:.3f}"
     if not math.isnan(row.std):
         ours += f" ± {row.std:.3f}"
-    star = "" if row.comparable else " *"
+    if row.failed:
+        failed = f"{row.failed} of {row.trials} failed"
+        ours = failed if row.failed == row.trials else f"{ours} ({failed})"
+    delay = f"delay={row.delay}" if by_delay else ""
     return [
         printable(Path(row.dataset).name),
         row.noise if row.noise == "given" else f"{row.noise} {row.noise_rate:g}",
-        f"{row.loss} {row.parameter}".strip(),
+        " ".join(filter(None, (row.loss, row.parameter, delay))),
         row.metric,
-        f"{row.failed} of {row.trials} failed" if row.failed else ours,
-        "" if row.published_mean is None else f"{row.published_mean:.3f}{star}",
-        "" if row.difference is None else f"{row.difference:+.3f}",
+        ours,
+        "" if row.published_mean is None else f"{row.published_mean:.3f}{'' if row.comparable else ' *'}",
+        "" if row.difference is None or math.isnan(row.difference) else f"{row.difference:+.3f}",
     ]

@@ -40,7 +40,8 @@ def corrupt(
         typer.Option(
             "--kind",
             help="uniform: any other class; pair: class k becomes k + 1; confusable: what a model takes the "
-            "image for (--from); matrix:FILE: .csv or .npy, a row of probabilities for each true class.",
+            "image for (--from); matrix:FILE: .csv or .npy, a row of probabilities for each true class "
+            "(rescaled to sum to 1 where it is within 0.001).",
         ),
     ] = "uniform",
     seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the noise.")] = 0,
@@ -88,6 +89,8 @@ def corrupt(
             settings=settings,
             progress=progress,
         )
+    for note in done.notes:
+        typer.echo(printable(f"note: {note}"), err=True)
     if format == "json":
         typer.echo(json.dumps(done.to_json(), indent=2))
     elif quiet:

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-import os
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from labelscrub.cli.console import ProgressDisplay, printable
+from labelscrub.cli.console import ProgressDisplay, printable, result_console
 from labelscrub.cli.options import DEFAULT_OUT, Debug, Quiet, Run
 
 if TYPE_CHECKING:
@@ -80,11 +78,7 @@ def score(
 
 
 def _print(scored: Score, *, by_class: bool, plot: Path | None) -> None:
-    from rich.console import Console
-
-    # Piped output keeps whole lines: a wrapped table is of no use to grep.
-    width = None if sys.stdout.isatty() or "COLUMNS" in os.environ else 140
-    console = Console(width=width, highlight=False, soft_wrap=False)
+    console = result_console()
     console.print(_text(headline(scored), "bold"), soft_wrap=True)
     counts = ("suspects", "found", "precision", "recall", "F1", "balanced accuracy")
     rows = [
@@ -142,9 +136,13 @@ def _table(console: Any, first: str, names: Sequence[str], rows: Sequence[Sequen
     table = Table(box=None, header_style="dim", pad_edge=False)
     table.add_column(first, overflow="fold")
     for name in names:
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", overflow="fold")
     for label, *cells in rows:
         table.add_row(_text(label), *cells)
+    if console.measure(table, options=console.options.update_width(1000)).maximum > console.width:
+        # left to itself the table would take the room from the names first, and break their words
+        words = [word for label in (first, *(row[0] for row in rows)) for word in label.split()]
+        table.columns[0].width = min(max(map(len, words)), console.width // 3)
     console.print("", table, sep="\n")
 
 

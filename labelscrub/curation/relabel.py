@@ -24,7 +24,13 @@ from labelscrub.records import Manifest
 from labelscrub.store import sha256_file, writing
 
 _ROWS = 1 << 14  # rows in memory at a time
-_SUFFIXES = {"jsonl": (".jsonl", ".ndjson")}
+_FORMATS = {
+    "csv": ("CSV", ".csv"),
+    "tsv": ("TSV", ".tsv"),
+    "jsonl": ("JSON Lines", ".jsonl", ".ndjson"),
+    "parquet": ("Parquet", ".parquet"),
+}
+"""What `clean_suffix` says -> its name, and the endings of a file's name that mean it."""
 
 
 def write_relabelled(
@@ -53,10 +59,11 @@ def write_relabelled(
             f"{manifest.source} has a manifest in each of several folders, such as {manifest.tables[0]}",
             "give one of them as the source, or choose its split with --split NAME",
         )
-    suffix = clean_suffix(manifest)
-    legal = _SUFFIXES.get(suffix, (f".{suffix}",))
-    if target.suffix.lower() not in legal:
-        raise UsageError(f"{target} is to hold {suffix}", f"name it with {' or '.join(legal)} at its end")
+    kind, *endings = _FORMATS[clean_suffix(manifest)]
+    if target.is_dir() or target.suffix.lower() not in endings:
+        what = "is a folder" if target.is_dir() else f"has another ending than {kind}"
+        fix = f"let --out end in {' or '.join(endings)}"
+        raise UsageError(f"{target} {what}; the manifest of this source is {kind}", fix)
     if any(target.exists() and target.samefile(table) for table in manifest.tables if table.exists()):
         raise UsageError(f"{target} is the source itself", "choose another name with --out")
     if true_column is not None and not true_column:

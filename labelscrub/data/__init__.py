@@ -9,7 +9,7 @@ from labelscrub.data.thumbnails import thumbnails
 
 if TYPE_CHECKING:
     from labelscrub.data.brought import brought_probabilities
-    from labelscrub.data.checks import data_fingerprint, require_trainable
+    from labelscrub.data.checks import data_fingerprint, require_present, require_trainable
     from labelscrub.data.images import ImageShape, hash_images, image_shape, load_images
     from labelscrub.data.parquet import read_embedded
     from labelscrub.data.pred_labels import read_labels
@@ -27,13 +27,14 @@ __all__ = [
     "read_labels",
     "read_pred_probs",
     "read_source",
+    "require_present",
     "require_trainable",
     "thumbnails",
 ]
 
 _MODULES = {
     "brought": ("brought_probabilities",),
-    "checks": ("data_fingerprint", "require_trainable"),
+    "checks": ("data_fingerprint", "require_present", "require_trainable"),
     "images": ("ImageShape", "hash_images", "image_shape", "load_images"),
     "parquet": ("read_embedded",),
     "pred_labels": ("read_labels",),

@@ -26,7 +26,7 @@ def require_trainable(manifest: Manifest, images: Images, settings: SourceSettin
     listed, used = len(manifest), len(images.rows)
     if not listed:
         raise DataError(f"{manifest.source} lists no images", "give a folder or manifest with images")
-    _reject_too_many(skipped, "missing", listed, settings.max_missing, _where(manifest))
+    require_present(manifest, settings, images.skipped)
     _reject_too_many(skipped, "unreadable", listed, settings.max_unreadable, "check the first few by hand")
     if not used:
         raise DataError(
@@ -60,6 +60,13 @@ def require_trainable(manifest: Manifest, images: Images, settings: SourceSettin
             f"folds ({folds}), but it takes two to tell labels apart",
             "give more images of the small classes or choose fewer --folds",
         )
+
+
+def require_present(manifest: Manifest, settings: SourceSettings, gone: Sequence[Skipped] = ()) -> None:
+    """Raise DataError where too many of the listed files are missing; `gone` are those noticed since."""
+    where = f"paths are looked for in {manifest.root}: set --image-root if that is wrong"
+    skipped = (*manifest.skipped, *gone)
+    _reject_too_many(skipped, "missing", len(manifest), settings.max_missing, where)
 
 
 def data_fingerprint(manifest: Manifest, images: Images) -> str:
@@ -99,10 +106,6 @@ def _reject_too_many(skipped: Sequence[Skipped], kind: str, listed: int, most: f
             f"more than --max-{kind} {most:g} allows; the first is row {first.row}, {visible(first.path)}",
             f"{fix}, or raise --max-{kind}",
         )
-
-
-def _where(manifest: Manifest) -> str:
-    return f"paths are looked for in {manifest.root}: set --image-root if that is wrong"
 
 
 def _reasons(skipped: Sequence[Skipped]) -> str:

@@ -56,11 +56,18 @@ def find_column(
 ) -> str:
     """The wanted column, else the only one of the first tier that has any.
 
+    `shown` are all columns, where those of the images are no choice.
+
     Only exact names are taken: a column " label" or "LABEL" is close enough to be offered, not to be guessed.
     """
     listed = _listed(columns if shown is None else shown)
     if wanted is not None:
         matches = [column for column in columns if column == wanted]
+        if not matches and shown is not None and wanted in shown:
+            raise UsageError(
+                f"{table}: column {wanted!r} is the column of the images or image paths",
+                f"name another one with {flag(setting)}",
+            )
         if not matches:
             close = _close(columns, (wanted,))
             hint = (

@@ -3,24 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
-import os
+import tempfile
 import time
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from labelscrub.config import Settings
-from labelscrub.errors import EnvironmentProblem, LabelscrubError, UsageError
-from labelscrub.evaluation.experiments import Experiment, find_experiment, trials_of, with_recipe
+from labelscrub.errors import EnvironmentProblem, UsageError
+from labelscrub.evaluation.experiments import Experiment, find_experiment, trials_of
+from labelscrub.evaluation.loading import DataOptions, check_apart, load_all
 from labelscrub.evaluation.results import TrialResult
 from labelscrub.evaluation.trials import Trial, read_trial, run_trial
 from labelscrub.records import Event, Progress, silent
 
 if TYPE_CHECKING:
-    from labelscrub.evaluation.datasets import Dataset
     from labelscrub.evaluation.tables import Row
 
 TRIALS = "trials"  # a folder each trial, in the output folder
@@ -56,27 +54,6 @@ class Changes:
 
 
 @dataclass(frozen=True)
-class DataOptions:
-    """Where data sets come from."""
-
-    names: tuple[str, ...] = ()
-    """Named data sets or sources; empty takes the experiment's own that are found."""
-    root: Path | None = None
-    """Folder with published data sets."""
-    limit: int | None = None
-    """Images of each data set, at most."""
-    truth: str | None = None
-    """Column or file with the true labels of a source."""
-    given: Path | None = None
-    """File with labels as given, in the data set's order; the data set's own are the true ones."""
-    train_on: str | None = None
-    """For table3: what is trained on; a named data set has a split of its own for that."""
-    cache: Path | None = None
-    workers: int | None = None
-    """Decoding processes; None is one a core."""
-
-
-@dataclass(frozen=True)
 class Benched:
     """What an experiment has shown."""
 
@@ -105,11 +82,13 @@ def bench(
     from labelscrub.evaluation import showing
 
     experiment = changes.applied(find_experiment(name))
-    _reject_unused(experiment, changes, data)
+    _reject_unused(experiment, changes, data, settings)
+    check_apart(out, data)
+    _make_folder(out)
     trials = out / TRIALS
     jobs: list[Trial] = []
     notes: list[str] = []
-    for dataset, train_on, chosen in _load(experiment, out, data, settings, notes, progress):
+    for dataset, train_on, chosen in load_all(experiment, out, data, settings, notes, progress):
         jobs += trials_of(experiment, dataset, chosen, train_on)
     jobs = list({job.folder(): job for job in jobs}.values())  # twice the same is no second trial
     if not jobs:
@@ -122,8 +101,28 @@ def bench(
     return Benched(experiment, rows, results, files, tuple(notes))
 
 
-def _reject_unused(experiment: Experiment, changes: Changes, data: DataOptions) -> None:
+def _make_folder(out: Path) -> None:
+    """The output folder, found writable before any work."""
+    if not out.parts or (out.exists() and not out.is_dir()):
+        raise UsageError(f"--out '{out}' is not a folder", "name a new one, or one that bench wrote before")
+    try:
+        (out / TRIALS).mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=out / TRIALS):
+            pass
+    except OSError as error:
+        raise EnvironmentProblem(
+            f"cannot write in --out {out}: {error.strerror}", "make it writable, or name another folder"
+        ) from error
+
+
+def _reject_unused(experiment: Experiment, changes: Changes, data: DataOptions, settings: Settings) -> None:
     """UsageError for what would have no effect on the experiment."""
+    if experiment.view != "delay" and changes.delays is not None:
+        raise UsageError(
+            f"--delays has no effect on {experiment.name}", "it belongs to figure11: see --delay"
+        )
+    if experiment.view == "delay" and settings.training.delay is not None:
+        raise UsageError(f"--delay has no effect on {experiment.name}: it tries several", "see --delays")
     named = data.truth is not None or data.given is not None
     if experiment.noise == "given" and named and changes.rates is not None:
         raise UsageError(
@@ -140,96 +139,6 @@ def _reject_unused(experiment: Experiment, changes: Changes, data: DataOptions) 
             f"{experiment.name} has no gradient in p(given label) of {anl[0]}: it also depends on the others",
             "leave it out of --losses; figure4 takes it",
         )
-
-
-def _load(
-    experiment: Experiment,
-    out: Path,
-    data: DataOptions,
-    settings: Settings,
-    notes: list[str],
-    progress: Progress,
-) -> Iterator[tuple[Dataset, Dataset | None, Settings]]:
-    """Each data set, what to train on instead, and its settings. What is not there is an error if it was
-    named, else a note."""
-    from labelscrub import data as sources
-    from labelscrub.evaluation.dataset_files import SPELLINGS
-    from labelscrub.evaluation.datasets import load_dataset
-
-    names = data.names or experiment.datasets
-    if not names:
-        raise UsageError(
-            f"{experiment.name} has no data set of its own here", "name a folder or manifest with --data"
-        )
-    if experiment.noise == "given" and data.truth is None and data.given is None:
-        raise UsageError(
-            f"{experiment.name} compares with labels known to be true, and none are named",
-            "name their column or file with --truth, or plant errors: --noise uniform --rates 0.2",
-        )
-    stems = Counter(Path(name).stem for name in names)
-    if twice := [stem for stem, count in stems.items() if count > 1]:
-        raise UsageError(
-            f"two data sets are called '{twice[0]}', and so would be their plots",
-            "run them apart, each with its --out",
-        )
-    missing: list[LabelscrubError] = []
-    for name in (SPELLINGS.get(name, name) for name in names):
-        chosen = with_recipe(experiment, name, settings)
-        load = functools.partial(
-            load_dataset,
-            data_root=data.root,
-            limit=data.limit,
-            settings=chosen,
-            cache_dir=data.cache or out / "cache",
-            workers=os.cpu_count() or 1 if data.workers is None else data.workers,
-            progress=progress,
-        )
-        try:
-            dataset, train_on = _loaded(experiment, name, data, load, chosen)
-        except (UsageError, EnvironmentProblem) as error:
-            if data.names:
-                raise
-            missing.append(error)
-            notes.append(f"{name} left out: {error.cause}; {error.fix}")
-            continue
-        for loaded in filter(None, (dataset, train_on)):
-            folds = chosen.training.folds if train_on is None and experiment.method == "cl" else 0
-            sources.require_trainable(loaded.manifest, loaded.images, chosen.source, folds)
-            notes += [f"{loaded.name}: {note}" for note in (*loaded.manifest.notes, *loaded.images.notes)]
-        yield dataset, train_on, chosen
-    if len(missing) == len(names):
-        raise missing[0]
-
-
-def _loaded(
-    experiment: Experiment,
-    name: str,
-    data: DataOptions,
-    load: functools.partial[Dataset],
-    settings: Settings,
-) -> tuple[Dataset, Dataset | None]:
-    """What is judged and, for an experiment that trains on something else, what is trained on."""
-    from labelscrub.pipeline import predicting
-
-    if not experiment.trains_on_other:
-        return load(name, truth=data.truth, given=data.given), None
-    train_on = load(_other(data.train_on, name, experiment), split="train")
-    side = train_on.images.pixels.shape[1]
-    same = dataclasses.replace(settings, training=dataclasses.replace(settings.training, image_size=side))
-    judged = load(name, split="test", truth=data.truth, given=data.given, settings=same)
-    manifest = predicting.with_classes(judged.manifest, train_on.manifest.classes)
-    return dataclasses.replace(judged, manifest=manifest), train_on
-
-
-def _other(train_on: str | None, name: str, experiment: Experiment) -> str:
-    """What to train on: what the user names, or the training split of a data set known by name."""
-    from labelscrub.evaluation.dataset_files import KNOWN
-
-    if train_on is None and name not in KNOWN:
-        raise UsageError(
-            f"{experiment.name} trains on one source and judges another", "name both: --train-on, --data"
-        )
-    return train_on or name
 
 
 def _sweep(jobs: Sequence[Trial], trials: Path, progress: Progress, *, resume: bool) -> Iterator[TrialResult]:

@@ -11,13 +11,17 @@ from typing import TYPE_CHECKING, Any
 from labelscrub.evaluation.plots import (
     CLEAN,
     CLEAN_LABEL,
+    WIDTH,
     WRONG,
     WRONG_LABEL,
     legend_below,
     new_figure,
     panel_grid,
+    panel_rows,
     save,
+    say_empty,
     styled,
+    wrapped,
 )
 
 if TYPE_CHECKING:
@@ -26,7 +30,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
+    Epochs = Sequence[tuple["BoxStats", "BoxStats"]]
+
 MOST_TICKS = 6
+MOST_COLUMNS = 4
 
 
 @dataclass(frozen=True)
@@ -68,41 +75,72 @@ def box_statistics(
 
 @styled()
 def boxes(
-    epochs: Mapping[str, Sequence[tuple[BoxStats, BoxStats]]],
+    epochs: Mapping[str, Epochs],
     y_label: str,
     title: str,
     target: Path,
     *,
     detail: bool,
+    limits: tuple[float, float] | None = None,
 ) -> Figure:
     """Two boxes an epoch, correct labels on the left and wrong ones, hatched, on the right: figures 3 and 4.
 
     Args:
-        epochs: loss -> of each epoch the statistics of images with correct and with wrong labels.
+        epochs: loss -> of each epoch the statistics of images with correct and with wrong labels. Losses
+            with a noise rate, "pz, 20% noise", are in a band of rows with all others of that rate.
         y_label: with its unit.
         title: data set, noise rate, number of images.
         target: the file to write.
-        detail: draw each loss twice: cut to the 15th and 85th percentiles of a middling epoch, and in full.
+        detail: draw each loss twice: cut to the 15th and 85th percentiles of a middling epoch, and in full
+            right below.
+        limits: one y axis for all panels, as of probabilities; else each has its own.
     """
-    columns = min(len(epochs), 4)
-    bands = math.ceil(len(epochs) / columns)
-    views = ("detail", "full") if detail else ("full",)
-    figure = new_figure(0.9 + 2.4 * bands * len(views), title)
-    grid = panel_grid(figure, len(epochs), columns, "epoch", views=len(views), share=False)
+    rows = _rows(epochs)
+    columns = max(len(losses) for _, losses in rows)
+    views = ("detail", "full") if detail else ("",)
+    figure = new_figure(0.9 + 2.2 * len(rows) * len(views), title)
+    lengths = [len(losses) for _, losses in rows]
+    grid = panel_grid(figure, lengths, "epoch", views=len(views), share_x=False, share_y=limits is not None)
     handles: dict[str, Any] = {}
-    for place, (loss, statistics) in enumerate(epochs.items()):
-        for row, view in enumerate(views):
-            axes = grid[place // columns * len(views) + row, place % columns]
-            axes.set_title(f"{loss}, {view}" if detail else loss)
-            handles |= _draw_boxes(axes, statistics)
-            if view == "detail":
+    for line, row in enumerate(grid):
+        (rate, losses), view = rows[line // len(views)], views[line % len(views)]
+        row[0].set_ylabel("\n".join(filter(None, (rate, view))))
+        for axes, (loss, statistics) in zip(row, losses, strict=False):
+            if view != "full":  # the detail above has it
+                axes.set_title(wrapped(loss, 0.8 * WIDTH / columns))
+            if limits:
+                margin = 0.02 * (limits[1] - limits[0])
+                axes.set_ylim(limits[0] - margin, limits[1] + margin)
+            drawn = _draw_boxes(axes, statistics)
+            handles |= drawn
+            if not drawn:
+                say_empty(axes, 0.8 * WIDTH / columns)
+                if not limits:
+                    axes.set_yticks([])
+            elif view == "detail":
                 _cut(axes, statistics)
+    figure.align_ylabels(grid[:, 0])
     figure.supylabel(y_label, fontsize=10)
     legend_below(figure, handles)
     return save(figure, target)
 
 
-def _draw_boxes(axes: Axes, statistics: Sequence[tuple[BoxStats, BoxStats]]) -> dict[str, Any]:
+def _rows(epochs: Mapping[str, Epochs]) -> list[tuple[str, list[tuple[str, Epochs]]]]:
+    """Of each row of panels the noise rate, "" where no loss names one, and the losses, without it."""
+    bands: dict[str, list[tuple[str, Epochs]]] = {}
+    for label, statistics in epochs.items():
+        parts = label.split(", ")
+        rate = next((part for part in parts if part.endswith("% noise")), "")
+        bands.setdefault(rate, []).append((", ".join(part for part in parts if part != rate), statistics))
+    columns = max(panel_rows(len(losses), MOST_COLUMNS)[0] for losses in bands.values())
+    return [
+        (rate, losses[start : start + columns])
+        for rate, losses in bands.items()
+        for start in range(0, len(losses), columns)
+    ]
+
+
+def _draw_boxes(axes: Axes, statistics: Epochs) -> dict[str, Any]:
     handles: dict[str, Any] = {}
     mean = {}
     for side, (label, colour, hatch) in enumerate(((CLEAN_LABEL, CLEAN, ""), (WRONG_LABEL, WRONG, "/////"))):
@@ -146,7 +184,7 @@ def _draw_boxes(axes: Axes, statistics: Sequence[tuple[BoxStats, BoxStats]]) -> 
     return handles | mean
 
 
-def _cut(axes: Axes, statistics: Sequence[tuple[BoxStats, BoxStats]]) -> None:
+def _cut(axes: Axes, statistics: Epochs) -> None:
     """The y axis from the 15th to the 85th percentile of a middling epoch; the first ones are far out."""
     import numpy as np
 

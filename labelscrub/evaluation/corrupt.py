@@ -47,6 +47,16 @@ class Corrupted:
         """Labels that were changed."""
         return int(self.changed.sum())
 
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What the user should know, a sentence each."""
+        if self.planted or self.rate == 0:
+            return ()
+        why = "the matrix drew none"
+        if self.rate is not None:
+            why = f"{self.rate:g} of {self.images:,} labels is less than one: take a higher --rate"
+        return (f"no label is changed: {why}",)
+
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
         return {
@@ -60,6 +70,7 @@ class Corrupted:
             "classes": list(self.classes),
             "changed": self.changed.tolist(),
             "detect": list(self.detect),
+            "notes": list(self.notes),
         }
 
 
@@ -97,6 +108,7 @@ def corrupt(
     settings = settings or Settings()
     name, matrix = _parse(kind, rate, from_run)
     manifest = data.read_source(Path(source), settings.source, progress)
+    data.require_present(manifest, settings.source)
     target = Path(out) if out is not None else default_out(manifest)
     if manifest.kind == "folder":
         _refuse_inside(manifest, target)

@@ -54,6 +54,7 @@ def run_trace(trial: Trial, trials: Path, progress: Progress, *, resume: bool) -
             p = trace_training(images.pixels, given, len(classes), plan, progress)
             run.put_arrays("predictions", {"p_given": p})
         else:
+            progress(Event("bench", message="done before"))
             p = stored["p_given"]
     known = truth != -1
     p = p[:, known]

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from labelscrub.config import LOSS_PARAMETERS, LOSSES, Settings, nearest
 from labelscrub.errors import UsageError
-from labelscrub.evaluation.trials import Noise, Trial
+from labelscrub.evaluation.trials import Noise, Trial, share_wrong
 
 if TYPE_CHECKING:
     from labelscrub.evaluation.datasets import Dataset
@@ -33,7 +33,7 @@ class LossSpec:
     @classmethod
     def parse(cls, text: str) -> LossSpec:
         """UsageError where the loss or one of its parameters is unknown."""
-        name, *pairs = text.strip().split(":")
+        name, *pairs = text.strip().lower().split(":")
         if name not in LOSSES:
             raise UsageError(f"unknown loss '{name}' in --losses", nearest(name, LOSSES))
         parameters = {}
@@ -46,6 +46,7 @@ class LossSpec:
                 parameters[key] = float(value)
             except ValueError:
                 raise UsageError(f"--losses: {key} of {name} is '{value}', not a number") from None
+        Settings.of({"loss": name, **parameters})  # raises where a value is out of range
         return cls(name, parameters)
 
 
@@ -103,6 +104,7 @@ def experiments() -> dict[str, Experiment]:
 
 def find_experiment(name: str) -> Experiment:
     """UsageError with the nearest name where there is none."""
+    name = name.lower()
     if name not in experiments():
         raise UsageError(f"there is no experiment '{name}'", nearest(name, experiments()))
     return experiments()[name]
@@ -132,11 +134,12 @@ def trials_of(
     """Every trial on one data set: all cells once, then all of them again, so that a first mean is early."""
     rates = experiment.rates if experiment.noise != "given" else (0.0,)
     table = experiment.name if experiment.view == "table" else "table1"
+    share = share_wrong(dataset) if experiment.noise == "given" else 0.0
     base, detection = settings.training, dataclasses.replace(settings.detection, method=experiment.method)
     for number in range(experiment.trials):
         for rate in rates:
             for spec in experiment.loss_specs():
-                parameters = spec.parameters or _parameters(table, dataset.name, rate, spec.loss)
+                parameters = spec.parameters or _parameters(table, dataset.name, share or rate, spec.loss)
                 swept = spec.loss in experiment.sweep
                 for delay in experiment.delays if swept and experiment.delays else (base.delay,):
                     training = dataclasses.replace(
@@ -159,7 +162,7 @@ def _parameters(table: str, dataset: str, rate: float, loss: str) -> Mapping[str
     """The published ones for the data set at the nearest noise rate, else the guide's, else the default."""
     from labelscrub.evaluation.published import best_parameters
 
-    for near in sorted(PUBLISHED_RATES, key=lambda known: abs(known - rate)):
+    for near in (rate, *sorted(PUBLISHED_RATES, key=lambda known: abs(known - rate))):
         if published := best_parameters(table, dataset, near, loss):
             return published
     guide: dict[str, str] = _file()["guide"].get(loss, {})
@@ -186,5 +189,18 @@ def parse_rates(text: str) -> tuple[float, ...]:
     except ValueError:
         raise UsageError(f"--rates '{text}' is not a list of numbers", "such as --rates 0.1,0.2") from None
     if bad := [rate for rate in rates if not 0 < rate < 1]:
-        raise UsageError(f"--rates: {bad[0]:g} is not between 0 and 1", "such as --rates 0.1,0.2")
+        raise UsageError(f"--rates: {bad[0]:g} is not above 0 and below 1", "such as --rates 0.1,0.2")
     return rates
+
+
+def parse_delays(text: str) -> tuple[int, ...]:
+    """The value of --delays, checked: "0,1,2"."""
+    try:
+        delays = tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise UsageError(
+            f"--delays '{text}' is not a list of whole numbers", "such as --delays 0,1,2"
+        ) from None
+    if min(delays) < 0:
+        raise UsageError(f"--delays: {min(delays)} is less than 0", "such as --delays 0,1,2")
+    return delays

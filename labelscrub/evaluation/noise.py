@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-TOLERANCE = 1e-6
-"""How far a row of a transition matrix may be from summing to 1."""
+TOLERANCE = 0.001 + 1e-9
+"""How far a row of a transition matrix may be from summing to 1: as far as thirds written 0.333."""
 
 
 def uniform_flips(labels: NDArray[np.int32], num_classes: int, rate: float, seed: int) -> NDArray[np.int32]:
@@ -100,6 +100,8 @@ def matrix_flips(
 ) -> NDArray[np.int32]:
     """(N,) each label drawn anew from its row: class j with probability transition[y_i, j].
 
+    Rows that sum to 1 but for rounding, within 0.001, are divided by their sum.
+
     Raises:
         DataError: where `transition` is not square, or a row is not a probability distribution.
     """
@@ -155,7 +157,7 @@ def require_stochastic(
     classes: Sequence[str],  # (K,)
     where: str,
 ) -> None:
-    """DataError unless every row is a probability distribution over the K classes."""
+    """DataError unless every row is a probability distribution over the K classes, rounded or not."""
     import numpy as np
 
     count = len(classes)

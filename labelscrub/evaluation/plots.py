@@ -22,6 +22,7 @@ from labelscrub.store import write_atomic
 
 if TYPE_CHECKING:
     import numpy as np
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
@@ -36,6 +37,7 @@ MARKERS = ("o", "s", "^", "v", "D", "P", "X")
 DASHES: tuple[Any, ...] = ("-", (0, (5, 1.5)), (0, (1, 1)), (0, (4, 1, 1, 1)))
 CLEAN, WRONG = "#009E73", "#D55E00"
 CLEAN_LABEL, WRONG_LABEL = "correct label", "wrong label"
+NO_VERDICT = "no verdict: every trial failed"
 BINS = 60
 MOST_TICKS = 8
 GRID = "0.88"
@@ -76,9 +78,40 @@ def new_figure(
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(width, height), layout="constrained")
-    lines = textwrap.fill(one_line(printable(title)), int(12 * width))
-    figure.suptitle(lines, fontsize=11)
+    figure.suptitle(wrapped(one_line(printable(title)), width), fontsize=11)
     return figure
+
+
+def wrapped(
+    text: str,
+    inches: float,  # 12 characters each, at the sizes used here
+) -> str:
+    """As few lines as fit into `inches`, all of about one length: no last line of one word."""
+
+    def split(width: int) -> list[str]:
+        return textwrap.wrap(text, width, break_on_hyphens=False)  # "anl-ce" is one name
+
+    most = max(int(12 * inches), 1)
+    fewest = len(split(most))
+    least = min(max(map(len, text.split()), default=1), most)  # breaks no word that fits
+    return "\n".join(next(found for w in range(least, most + 1) if len(found := split(w)) <= fewest))
+
+
+def say_empty(
+    axes: Axes,
+    inches: float,  # width of the panel
+) -> None:
+    """In the middle of a panel that has nothing to draw, why."""
+    axes.text(
+        0.5,
+        0.5,
+        wrapped(NO_VERDICT, inches),
+        transform=axes.transAxes,
+        ha="center",
+        va="center",
+        color="0.35",
+        bbox={"facecolor": "white", "edgecolor": "none", "pad": 3},  # not through it: the grid
+    )
 
 
 def save(figure: Figure, target: Path) -> Figure:
@@ -107,16 +140,20 @@ def _is_ours(target: Path) -> bool:
 
 
 def _looks(labels: Iterable[str]) -> dict[str, dict[str, Any]]:
-    """Colour, marker and dashes by label; a loss looks the same in every plot of losses."""
+    """Colour, marker and dashes by label; a loss looks the same in every plot, and only ce is black."""
     names = list(dict.fromkeys(labels))
-    places = [LOSSES.index(n) for n in names] if set(names) <= set(LOSSES) else range(len(names))
+    places = {name: (LOSSES.index(name), 0) for name in names if name in LOSSES}  # colour, how often used
+    others = [name for name in names if name not in places]
+    taken = {place for place, _ in places.values()}
+    free = [place for place in range(1, len(COLOURS)) if place not in taken] or [*range(1, len(COLOURS))]
+    places |= {name: (free[i % len(free)], i // len(free)) for i, name in enumerate(others)}
     return {
         name: {
-            "color": COLOURS[place % len(COLOURS)],
-            "marker": MARKERS[(place + place // len(COLOURS)) % len(MARKERS)],
-            "linestyle": DASHES[place % len(DASHES)],
+            "color": COLOURS[place],
+            "marker": MARKERS[(place + turn) % len(MARKERS)],
+            "linestyle": DASHES[(place + turn) % len(DASHES)],
         }
-        for name, place in zip(names, places, strict=True)
+        for name, (place, turn) in places.items()
     }
 
 
@@ -129,21 +166,35 @@ def legend_below(figure: Figure, handles: Mapping[str, Any]) -> None:
         figure.legend(handles.values(), handles.keys(), loc="outside lower center", ncols=columns)
 
 
+def panel_rows(panels: int, most: int) -> list[int]:
+    """Panels of each row: as few rows as `most` columns allow, of about one length."""
+    columns = math.ceil(panels / math.ceil(panels / most))
+    return [min(columns, panels - start) for start in range(0, panels, columns)]
+
+
 def panel_grid(
-    figure: Figure, panels: int, columns: int, x_label: str, *, views: int = 1, share: bool = True
+    figure: Figure,
+    rows: Sequence[int],  # panels of each row
+    x_label: str,
+    *,
+    views: int = 1,
+    share_x: bool = True,
+    share_y: bool = True,
 ) -> NDArray[Any]:
     """Axes (R, C), `views` rows a panel; each column's lowest has the x label, those too many are gone."""
-    bands = math.ceil(panels / columns)
-    grid: NDArray[Any] = figure.subplots(bands * views, columns, squeeze=False, sharex=share, sharey=share)
-    for place in range(bands * columns):
-        for view in range(views):
-            axes = grid[place // columns * views + view, place % columns]
-            if place >= panels:
-                axes.remove()
-            elif place >= panels - columns and view == views - 1:
-                # Not figure.supxlabel: it is drawn over a legend below.
-                axes.set_xlabel(textwrap.fill(x_label, 100 // columns))
-                axes.tick_params(labelbottom=True)
+    columns = max(rows)
+    grid: NDArray[Any] = figure.subplots(
+        len(rows) * views, columns, squeeze=False, sharex=share_x, sharey=share_y
+    )
+    for place, axes in enumerate(grid.flat):
+        row, column = place // columns // views, place % columns
+        if column >= rows[row]:
+            axes.remove()
+            continue
+        axes.tick_params(labelbottom=True)
+        if place // columns % views == views - 1 and max(rows[row + 1 :], default=0) <= column:
+            # Not figure.supxlabel: it is drawn over a legend below.
+            axes.set_xlabel(wrapped(x_label, figure.get_figwidth() / columns))
     return grid
 
 
@@ -158,7 +209,8 @@ def precision_recall_plot(
 
     Args:
         curves: label -> precision (C,), recall (C,), by threshold in either direction.
-        points: label -> precision, recall.
+        points: label -> precision, recall. One whose label names a curve ("aum" or "best cut, aum") has
+            the curve's colour; the others are black.
         title: data set, noise rate, number of images.
         target: the file to write.
     """
@@ -173,7 +225,12 @@ def precision_recall_plot(
         axes.annotate(
             f"F1 {f1:g}", (1.02, f1 / (2 - f1)), color="0.5", fontsize=8, va="center", annotation_clip=False
         )
-    looks = _looks([*curves, *points])
+    owners = {
+        label: next((c for c in curves if c in (label, label.split(", ")[-1])), None) for label in points
+    }
+    free = [label for label, owner in owners.items() if owner is None]
+    looks = _looks([*curves, *free])
+    looks |= {label: {**looks[label], "color": COLOURS[0]} for label in free}
     handles: dict[str, tuple[Any, ...]] = {}
     for label, (along_precision, along_recall) in curves.items():
         precision, recall = np.asarray(along_precision), np.asarray(along_recall)
@@ -181,7 +238,8 @@ def precision_recall_plot(
         look = {**looks[label], "marker": None}
         handles[label] = (*axes.plot(recall[::step], precision[::step], **look, drawstyle="steps-pre"),)
     for label, (at_precision, at_recall) in points.items():
-        look = {**looks[label], "linestyle": "none", "markersize": 9, "markeredgecolor": "white"}
+        look = {**looks[owners[label] or label], "linestyle": "none"}
+        look |= {"markersize": 9, "markeredgecolor": "white"}
         drawn = axes.plot([at_recall], [at_precision], **look, zorder=3, clip_on=False)
         handles[label] = (*handles.get(label, ()), *drawn)
     legend_below(figure, handles)
@@ -201,19 +259,28 @@ def lines(
         title: data set, noise rate, number of trials.
         target: the file to write.
     """
-    columns = min(len(panels), 4)
-    figure = new_figure(0.9 + 3.1 * math.ceil(len(panels) / columns), title)
-    grid = panel_grid(figure, len(panels), columns, x_label)
+    import numpy as np
+
+    rows = panel_rows(len(panels), 4)
+    figure = new_figure(0.9 + 3.1 * len(rows), title)
+    grid = panel_grid(figure, rows, x_label)
+    pitch = WIDTH / max(rows)
     looks = _looks(label for series in panels.values() for label in series)
     handles = {}
+    empty = []
     for axes, (name, series) in zip(grid.flat, panels.items(), strict=False):
-        axes.set_title(name)
+        axes.set_title("" if name == y_label else wrapped(name, 0.8 * pitch))
         axes.grid(axis="y")
         for label, (x, mean, std) in series.items():
             handles[label] = axes.errorbar(x, mean, std, **looks[label], markersize=5, capsize=2.5)
+        if not any(np.isfinite(np.asarray(mean)).any() for _, mean, _ in series.values()):
+            say_empty(axes, 0.8 * pitch)
+            empty.append(axes)
     ticks = sorted({float(value) for series in panels.values() for x, _, _ in series.values() for value in x})
     if len(ticks) <= MOST_TICKS:
         grid[0, 0].set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    if len(empty) == len(panels):
+        grid[0, 0].set(xticks=[], yticks=[])
     figure.supylabel(y_label, fontsize=10)
     legend_below(figure, handles)
     return save(figure, target)
@@ -247,13 +314,16 @@ def heat_map(
     scale = Normalize(*((finite.min(), finite.max()) if len(finite) else (0.0, 1.0)))
     best_of_row = np.nanmax(np.where(np.isnan(everything), -np.inf, everything), axis=1)
     grid = figure.subplots(1, len(blocks), sharey=True, squeeze=False, width_ratios=widths)
-    for axes, (name, (columns, values)) in zip(grid.flat, blocks.items(), strict=True):
+    for axes, width, (name, (columns, values)) in zip(grid.flat, widths, blocks.items(), strict=True):
         axes.imshow(values, cmap="cividis", norm=scale, aspect="auto")
-        axes.set_title(name)
+        axes.set_title(wrapped(name, 0.37 * (width + 1)))
         axes.set_xticks(range(len(columns)), columns, rotation=45 if max(map(len, columns)) > 4 else 0)
         axes.set_yticks(range(len(rows)), rows)
         axes.tick_params(length=0)
         axes.spines[:].set_visible(False)
+        if np.isnan(values).all():
+            say_empty(axes, figure.get_figwidth() * (width + 0.5) / (sum(widths) + len(widths)))
+            continue
         for (row, column), value in np.ndenumerate(values):
             if np.isnan(value):
                 axes.text(column, row, "–", ha="center", va="center", color="0.5")  # noqa: RUF001
@@ -275,7 +345,8 @@ def heat_map(
                 frame = Rectangle((column - 0.46, row - 0.46), 0.92, 0.92, fill=False, edgecolor=WRONG, lw=2)
                 axes.add_patch(frame)
     grid[0, 0].set_ylabel(row_label)
-    figure.supxlabel("bold: best of its row; frame: best of its block in the row", fontsize=9)
+    if len(finite):
+        figure.supxlabel("bold: best of its row; frame: best of its block in the row", fontsize=9)
     return save(figure, target)
 
 
@@ -298,15 +369,19 @@ def histograms(
     """
     import numpy as np
 
-    columns = min(len(pairs), 3)
-    figure = new_figure(1.0 + 2.5 * math.ceil(len(pairs) / columns), title)
-    grid = panel_grid(figure, len(pairs), columns, x_label)
+    rows = panel_rows(len(pairs), 3)
+    figure = new_figure(1.0 + 2.5 * len(rows), title)
+    grid = panel_grid(figure, rows, x_label)
+    pitch = WIDTH / max(rows)
     everything = np.concatenate([np.ravel(values) for pair in pairs.values() for values in pair])
-    bins = np.histogram_bin_edges(everything[np.isfinite(everything)], BINS)
+    everything = everything[np.isfinite(everything)]
+    bins = np.histogram_bin_edges(everything, BINS)
     handles: dict[str, Any] = {}
     for axes, (name, (clean, wrong)) in zip(grid.flat, pairs.items(), strict=False):
-        axes.set_title("\n".join(filter(None, (name, captions.get(name)))))
+        axes.set_title("\n".join(wrapped(text, pitch) for text in (name, captions.get(name)) if text))
         axes.set_yticks([])
+        if not np.isfinite(np.concatenate([clean, wrong])).any():
+            say_empty(axes, 0.8 * pitch)
         for label, values, look in (
             (CLEAN_LABEL, clean, {"facecolor": CLEAN, "alpha": 0.55}),
             (WRONG_LABEL, wrong, {"facecolor": WRONG, "alpha": 0.55, "hatch": "////"}),
@@ -317,6 +392,8 @@ def histograms(
                 handles.setdefault(label, bars[0])
                 mean = axes.axvline(values.mean(), color=look["facecolor"], linestyle="--", linewidth=1.8)
                 handles.setdefault(f"mean, {label}", mean)
+    if not len(everything):
+        grid[0, 0].set_xticks([])
     figure.supylabel("density", fontsize=10)
     legend_below(figure, handles)
     return save(figure, target)

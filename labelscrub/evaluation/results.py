@@ -37,7 +37,7 @@ class TrialResult:
     seconds: float
     """Training and detection, wall clock; folds taken from an earlier, stopped run are not in it."""
     failure: str = ""
-    """Why the models could not be trusted; then there are no metrics."""
+    """Why the models could not be trusted; then there are no metrics of suspects."""
     provenance: dict[str, Any] = field(default_factory=dict)
     """network, recipe, device, precision, threads, seed, versions."""
 
@@ -76,19 +76,23 @@ class Cell:
         return ", ".join(f"{name}={value:g}" for name, value in self.parameters)
 
     def mean(self, metric: str) -> float:
-        """Mean over the trials; NaN where one of them failed or has no such metric."""
-        return math.fsum(self._values(metric)) / len(self.trials)
+        """Mean over the trials that have the metric; NaN where none has, or where it is undefined for one."""
+        values = self._values(metric)
+        return math.fsum(values) / len(values) if values else math.nan
 
     def std(self, metric: str) -> float:
-        """Sample standard deviation (n - 1) over the trials; NaN for a single one."""
-        if len(self.trials) < 2:
+        """Sample standard deviation (n - 1) over the same trials; NaN for a single one."""
+        values, mean = self._values(metric), self.mean(metric)
+        if len(values) < 2:
             return math.nan
-        mean = self.mean(metric)
-        squares = math.fsum((value - mean) ** 2 for value in self._values(metric))
-        return math.sqrt(squares / (len(self.trials) - 1))
+        return math.sqrt(math.fsum((value - mean) ** 2 for value in values) / (len(values) - 1))
+
+    def failed(self, metric: str) -> int:
+        """Trials without the metric because their models could not be trusted."""
+        return sum(1 for trial in self.trials if trial.failure and metric not in trial.metrics)
 
     def _values(self, metric: str) -> list[float]:
-        return [trial.metrics.get(metric, math.nan) for trial in self.trials]
+        return [trial.metrics[metric] for trial in self.trials if metric in trial.metrics]
 
 
 def cells(results: Iterable[TrialResult]) -> tuple[Cell, ...]:

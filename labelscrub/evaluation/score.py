@@ -159,13 +159,15 @@ def score_run(
 
 
 def check_plot(target: Path) -> None:
-    """UsageError where `plot_score` could not write `target`: said before any work."""
+    """UsageError or EnvironmentProblem where `plot_score` could not write `target`: said before any work."""
     from labelscrub.evaluation.plots import SUFFIXES
+    from labelscrub.store import require_folder
 
     if target.suffix.lower() not in SUFFIXES:
         raise UsageError(f"--plot {target} is no plot's file name", "end it in " + ", ".join(SUFFIXES))
     if target.exists() and not (target.is_file() and b"labelscrub" in target.read_bytes()):
         raise UsageError(f"--plot {target} exists and is no plot of labelscrub", "choose another name")
+    require_folder(target)
 
 
 def plot_score(score: Score, target: Path) -> None:

@@ -36,7 +36,9 @@ def show(
     """Write the table in three forms and the view's picture of each data set."""
     grouped = cells(results)
     rows = table_rows(grouped, experiment.name, METRICS.get(experiment.view, (experiment.metric,)))
-    texts = {"json": as_json(rows, results), "csv": as_csv(rows), "md": as_markdown(rows).encode()}
+    heading = f"# {experiment.name}: {experiment.title}\n\n"
+    page = heading + as_markdown(rows) + "\n" + trained(results) + "\n"
+    texts = {"json": as_json(rows, results), "csv": as_csv(rows), "md": page.encode()}
     files = [_write(out / f"{experiment.name}.{suffix}", content) for suffix, content in texts.items()]
     for name in dict.fromkeys(cell.dataset for cell in grouped):
         own = [cell for cell in grouped if cell.dataset == name]
@@ -49,6 +51,25 @@ def show(
         elif len({cell.noise_rate for cell in own}) > 1:
             files += _by_rate(experiment, own, out)
     return rows, tuple(files)
+
+
+def trained(results: Sequence[TrialResult]) -> str:
+    """What was trained, with what: nobody should take a small try for the paper's."""
+    from labelscrub.reporting.text import one_line, printable
+
+    found: dict[str, None] = {}
+    for result in results:
+        p = result.provenance
+        if "network" not in p:
+            continue
+        start = "from scratch" if p["weights"] == "none" else "from starting weights"
+        folds = f", {p['folds']} folds" if p.get("folds", 0) > 1 else ""
+        found[
+            f"{one_line(printable(Path(result.dataset).name))}: {result.images:,} images of {result.classes} "
+            f"classes, {p['network']} {start}, {p['recipe']['epochs']} epochs{folds}, {p['device_name']}, "
+            f"torch {p['torch']}, labelscrub {p['labelscrub']}"
+        ] = None
+    return "\n".join(f"Trained: {line}." for line in found)
 
 
 def show_dynamics(
@@ -87,7 +108,9 @@ def show_dynamics(
         title = _title(experiment, name, rate[name], len(first[name].dataset.images.rows), 1)
         what = "dL/dp" if experiment.view == "gradients" else "p(given label)"
         for target in _pictures(experiment, name, out):
-            box_plots.boxes(losses, what, title, target, detail=experiment.view == "gradients")
+            gradients = experiment.view == "gradients"
+            limits = None if gradients else (0.0, 1.0)  # probabilities can be compared by eye
+            box_plots.boxes(losses, what, title, target, detail=gradients, limits=limits)
             files.append(target)
     return tuple(files)
 

@@ -17,7 +17,8 @@ from labelscrub.evaluation.results import Cell, TrialResult
 from labelscrub.reporting.text import one_line, percent, printable
 
 HOW_TO_READ = {
-    "mean, std": "over the trials, null where undefined; std is the sample's (n - 1), null for one trial",
+    "mean, std": "over the trials that did not fail, null where undefined; std is the sample's (n - 1), "
+    "null for one trial",
     "trials": "each draws its own flips, folds, starting weights and batch order",
     "noise_rate": "share of the labels that are wrong, 0 to 1",
     "published_*": "the figure of 'Hard Samples, Bad Labels' for this data set, noise rate and loss",
@@ -28,7 +29,7 @@ HOW_TO_READ = {
     "why": "what is not the paper's, or why there is nothing to compare with",
 }
 
-TITLES = {"f1": "F1", "balanced_accuracy": "balanced accuracy"}
+TITLES = {"f1": "F1", "cohens_d": "Cohen's d", "wasserstein": "Wasserstein distance, in logits"}
 LOSS_TITLES = {"focal": "Focal"}  # the others are abbreviations
 SWEPT = {"bl": "gamma", "pz": "cutoff"}  # the paper gives these a column of their own
 COUNTS = ("suspects", "planted")  # more is not better
@@ -61,12 +62,14 @@ class Row:
     images: int
     """In each trial; the fewest where they differ."""
     mean: float
-    """Over the trials; NaN where one failed or the metric is undefined."""
+    """Over the trials that did not fail; NaN where all did or the metric is undefined."""
     std: float
-    """Sample standard deviation over the trials; NaN for a single one."""
+    """Sample standard deviation over the same trials; NaN for a single one."""
     trials: int
     failed: int
-    """Trials whose models could not be trusted."""
+    """Trials whose models could not be trusted: not in the mean."""
+    failure: str
+    """Why not; "" where none failed."""
     published_mean: float | None
     """None where nothing is published."""
     published_std: float | None
@@ -108,7 +111,8 @@ def _row(cell: Cell, table: str, metric: str) -> Row:
         mean=mean,
         std=cell.std(metric),
         trials=len(cell.trials),
-        failed=sum(1 for trial in cell.trials if trial.failure),
+        failed=cell.failed(metric),
+        failure="; ".join(dict.fromkeys(t.failure for t in cell.trials if t.failure)),
         published_mean=figure.mean if figure else None,
         published_std=figure.std if figure else None,
         published_parameter=figure.parameter if figure else None,
@@ -217,17 +221,16 @@ def as_markdown(rows: Sequence[Row]) -> str:
 
 def _metric_table(rows: Sequence[Row]) -> str:
     losses = [loss for loss in LOSSES if any(row.loss == loss for row in rows)]
-    lines: dict[tuple[str, str], dict[str, list[Row]]] = {}
+    by_delay = len({(row.loss, row.delay) for row in rows}) > len(losses)  # figure 11
+    lines: dict[tuple[str, ...], dict[str, list[Row]]] = {}
     for row in rows:
-        lines.setdefault((row.dataset, _noise(row)), {}).setdefault(row.loss, []).append(row)
+        line = (_escape(row.dataset), _noise(row), *([str(row.delay)] if by_delay else []))
+        lines.setdefault(line, {}).setdefault(row.loss, []).append(row)
     notes: list[str] = []
-    header = ["data", "noise"]
+    header = ["data", "noise", *(["delay"] if by_delay else [])]
     for loss in losses:
         header += [LOSS_TITLES.get(loss, loss.upper())] + ([SWEPT[loss]] if loss in SWEPT else [])
-    body = [
-        [_escape(dataset), noise, *_line(by_loss, losses, notes)]
-        for (dataset, noise), by_loss in lines.items()
-    ]
+    body = [[*line, *_line(by_loss, losses, notes, by_delay)] for line, by_loss in lines.items()]
     metric = rows[0].metric
     title = f"**{TITLES.get(metric, metric.replace('_', ' '))}** · {_trials(rows)}"
     table = [_pipes(header), _pipes(["---"] * len(header)), *map(_pipes, body)]
@@ -235,7 +238,9 @@ def _metric_table(rows: Sequence[Row]) -> str:
     return "\n".join([title, "", *table, "", *([legend, ""] if legend else [])])
 
 
-def _line(by_loss: dict[str, list[Row]], losses: Sequence[str], notes: list[str]) -> list[str]:
+def _line(
+    by_loss: dict[str, list[Row]], losses: Sequence[str], notes: list[str], by_delay: bool
+) -> list[str]:
     """The cells of one line; reasons for which a published figure is no comparison are added to `notes`."""
     shown = {
         loss: max(rows, key=lambda row: (not math.isnan(row.mean), row.mean))
@@ -248,23 +253,27 @@ def _line(by_loss: dict[str, list[Row]], losses: Sequence[str], notes: list[str]
         best = row is not None and len(means) > 1 and row.metric not in COUNTS and row.mean == max(means)
         cells.append(_cell(row, best, notes) if row else MISSING)
         if loss in SWEPT:
-            cells.append(_swept(row) if row else MISSING)
+            cells.append(_swept(row, by_delay) if row else MISSING)
     return cells
 
 
 def _cell(row: Row, best: bool, notes: list[str]) -> str:
-    if math.isnan(row.mean):
-        text = f"{row.failed} of {row.trials} failed" if row.failed else "undefined"
-    else:
-        text = _number(row, row.mean) + (f" ± {_number(row, row.std)}" if row.trials > 1 else "")
+    text = "undefined" if math.isnan(row.mean) else _number(row, row.mean)
+    if not math.isnan(row.std):
+        text += f" ± {_number(row, row.std)}"
     text = f"**{text}**" if best else text
+    if row.failed == row.trials:
+        text = f"{row.failed} of {row.trials} failed"
+    elif row.failed:
+        text += f" ({row.failed} of {row.trials} failed)"
     if row.published_mean is None:
         return text
     mark = ""
     if not row.comparable:
         reasons = row.why.split(SEPARATOR)
         notes.extend(reason for reason in reasons if reason not in notes)
-        mark = f"<sup>{','.join(str(notes.index(reason) + 1) for reason in reasons)}</sup>"
+        numbers = sorted(notes.index(reason) + 1 for reason in reasons)
+        mark = f"<sup>{','.join(map(str, numbers))}</sup>"
     return f"{text} [{_published(row.published_mean)}]{mark}"
 
 
@@ -277,9 +286,9 @@ def _published(value: float) -> str:
     return f"{value:.4f}".removesuffix("0")
 
 
-def _swept(row: Row) -> str:
+def _swept(row: Row, by_delay: bool) -> str:
     ours = row.parameter.rpartition("=")[2]
-    if row.delay != LOSS_DELAY.get(row.loss, 0):
+    if not by_delay and row.delay != LOSS_DELAY.get(row.loss, 0):
         ours += f", delay {row.delay}"
     return (
         f"{ours} [{float(row.published_parameter.rpartition('=')[2]):g}]" if row.published_parameter else ours
@@ -303,7 +312,9 @@ def _legend(rows: Sequence[Row], notes: Sequence[str]) -> str:
     sentences = []
     if any(row.published_mean is not None for row in rows):
         sentences.append('In brackets: published in "Hard Samples, Bad Labels".')
-    several = len({(row.dataset, _noise(row), row.loss) for row in rows}) < len(rows)
+    failures = dict.fromkeys(row.failure for row in rows if row.failed)
+    sentences += [f"Failed: {_escape(why)}." for why in failures]
+    several = len({(row.dataset, _noise(row), row.loss, row.delay) for row in rows}) < len(rows)
     if several:
         sentences.append("Of several parameters of a loss the best is shown, as in the paper.")
     sentences += [

@@ -19,8 +19,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from labelscrub import __version__
 from labelscrub.config import Settings, SourceSettings, loss_delay, loss_parameters
 from labelscrub.errors import DataError, ModelError, UsageError
+from labelscrub.evaluation.comparing import compare_margins, compare_suspects
 from labelscrub.evaluation.results import TrialResult
-from labelscrub.records import Progress
+from labelscrub.records import Event, Progress, silent
 from labelscrub.store import RunDirectory, write_atomic
 
 if TYPE_CHECKING:
@@ -149,14 +150,15 @@ def content_digest(dataset: Dataset) -> str:
     return digest.hexdigest()
 
 
-def read_trial(folder: Path) -> TrialResult | None:
-    """The result stored in a trial's folder; None where the trial did not end."""
+def read_trial(folder: Path, progress: Progress = silent) -> TrialResult | None:
+    """The result stored in a trial's folder; None where there is none. A damaged one is said and left out."""
     try:
         return TrialResult.from_json(json.loads((folder / RESULT).read_bytes()))
     except FileNotFoundError:
         return None
-    except ValueError as error:
-        raise DataError(f"{folder / RESULT} is damaged", "delete it: the trial is run again") from error
+    except (ValueError, DataError):
+        progress(Event("bench", message=f"{folder / RESULT} is damaged: computed again"))
+        return None
 
 
 @contextlib.contextmanager
@@ -174,10 +176,10 @@ def trial_folder(folder: Path, *, resume: bool) -> Iterator[RunDirectory]:
 def run_trial(trial: Trial, trials: Path, progress: Progress, *, resume: bool) -> TrialResult:
     """The stored result where there is one and `resume`; else the trial itself, stored when it ends.
 
-    A trial whose models can't be trusted (NaN, chance level) has NaN for every metric and says why.
+    A trial whose models can't be trusted (NaN, chance level) has no metrics of suspects and says why.
     """
     folder = trials / trial.folder()
-    if resume and (stored := read_trial(folder)) is not None:
+    if resume and (stored := read_trial(folder, progress)) is not None:
         return dataclasses.replace(stored, dataset=trial.dataset.name)  # ./mnist or /data/mnist: one trial
     started = time.monotonic()
     with trial_folder(folder, resume=resume) as run:
@@ -186,13 +188,15 @@ def run_trial(trial: Trial, trials: Path, progress: Progress, *, resume: bool) -
         try:
             predictions, plan = _train(run, trial, given, progress)
             provenance = plan.fingerprint()
-            metrics = compare(trial, given, truth, predictions)
+            metrics = compare_margins(given, truth, predictions.aum)
+            metrics |= compare_suspects(trial, given, truth, predictions)
         except ModelError as error:
             failure = error.cause
+            progress(Event("bench", message=f"no verdict: {failure}"))
         result = TrialResult(
             dataset=trial.dataset.name,
             noise=trial.noise.kind,
-            noise_rate=trial.noise.rate if trial.noise.kind != "given" else _share_wrong(given, truth),
+            noise_rate=trial.noise.rate if trial.noise.kind != "given" else share_wrong(trial.dataset),
             method=trial.settings.detection.method,
             loss=trial.settings.training.loss,
             parameters=loss_parameters(trial.settings.training),
@@ -216,12 +220,12 @@ def run_trial(trial: Trial, trials: Path, progress: Progress, *, resume: bool) -
     return result
 
 
-def _share_wrong(
-    given: NDArray[np.int32],  # (N,)
-    truth: NDArray[np.int32],  # (N,) -1 unknown
-) -> float:
-    known = truth != -1
-    return float((given != truth)[known].mean()) if known.any() else 0.0
+def share_wrong(dataset: Dataset) -> float:
+    """Share of the given labels that are wrong, of those whose truth is known; 0 where none is."""
+    given, truth = dataset.manifest.labels[dataset.images.rows], dataset.truth
+    if truth is None or not (truth != -1).any():
+        return 0.0
+    return float((given != truth)[truth != -1].mean())
 
 
 def _train(
@@ -241,54 +245,3 @@ def _train(
     labels[images.rows] = given
     noisy = dataclasses.replace(manifest, labels=labels)
     return predicting.train(run, noisy, images, settings, fingerprint, progress)
-
-
-def compare(
-    trial: Trial,
-    given: NDArray[np.int32],  # (N,)
-    truth: NDArray[np.int32],  # (N,) -1 unknown
-    predictions: Predictions,
-) -> dict[str, float]:
-    """Every metric of one trial; images of unknown truth take part in detection, not in the comparison."""
-    import numpy as np
-
-    from labelscrub import detection
-    from labelscrub.evaluation import metrics as m
-
-    images, settings = trial.dataset.images, trial.settings
-    findings, assessment = detection.find_errors(
-        predictions,
-        given,
-        trial.dataset.manifest.classes,
-        images.rows,
-        settings.detection,
-        folds=trial.folds,
-        conflict=np.zeros(len(given), np.int64),
-    )
-    known = truth != -1
-    wrong = (given != truth)[known]
-    found = m.detected(findings.is_suspect[known], wrong)
-    doubt = 1 - findings.self_confidence[known].astype(np.float64)
-    values = {
-        "f1": found.f1,
-        "precision": found.precision,
-        "recall": found.recall,
-        "balanced_accuracy": found.balanced_accuracy,
-        "suspects": float(found.suspects),
-        "planted": float(found.planted),
-        "f1_by_class": m.detected(findings.by_class[known], wrong).f1,
-        "f1_by_noise_rate": m.detected(findings.by_noise_rate[known], wrong).f1,
-        "average_precision": m.average_precision(doubt, wrong),
-        "best_f1": m.best_cut(doubt, wrong).f1,
-        "estimated_noise_rate": assessment.estimated_noise_rate,
-        "accuracy": float((predictions.pred_probs.argmax(1) == truth)[known].mean()),
-    }
-    aum = findings.aum[known].astype(np.float64)
-    if np.isfinite(aum).all():
-        values |= {
-            "aum_average_precision": m.average_precision(-aum, wrong),
-            "aum_best_f1": m.best_cut(-aum, wrong).f1,
-            "cohens_d": m.cohens_d(aum[~wrong], aum[wrong]),
-            "wasserstein": m.wasserstein(aum[~wrong], aum[wrong]),
-        }
-    return values

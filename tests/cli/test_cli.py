@@ -204,6 +204,23 @@ def test_a_signal_ends_the_run_and_the_same_command_goes_on(tmp_path, finished, 
         assert (tmp_path / "run" / name).read_bytes() == (folder / "run" / name).read_bytes()
 
 
+@pytest.mark.parametrize(
+    ("arguments", "job", "kept"),
+    [
+        (["detect", "x"], "pipeline.detect", "finished folds are kept"),
+        (["check", "x", "--max-rate", "0"], "pipeline.check", "finished folds are kept"),
+        (["prune", "x"], "pipeline.prune", ""),
+        (["corrupt", "--debug", "x"], "evaluation.corrupt.corrupt", ""),
+        (["score", "x", "--truth", "y"], "evaluation.score.score_run", ""),
+    ],
+)
+def test_only_what_is_kept_is_promised(monkeypatch, capsys, arguments, job, kept):
+    monkeypatch.setattr(f"labelscrub.{job}", lambda *_, **__: signal.raise_signal(signal.SIGTERM))
+    assert main(arguments) == 143
+    told = capsys.readouterr().err.split("labelscrub: stopped by SIGTERM\n")[1]
+    assert told.strip().startswith(kept) and bool(told) == bool(kept)
+
+
 def test_a_signal_waits_for_the_import_under_way(tmp_path):
     (tmp_path / "slow.py").write_text(
         "import os, signal\nos.kill(os.getpid(), signal.SIGTERM)\ndone = True\n"

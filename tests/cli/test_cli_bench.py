@@ -41,13 +41,15 @@ def test_ours_beside_the_published(source: str, tmp_path: Path, capsys: pytest.C
     [
         (["tabel1"], "did you mean 'table1'"),
         (["table1", "--losses", "cee"], "unknown loss 'cee'"),
-        (["table1", "--rates", "2"], "--rates: 2 is not between 0 and 1"),
+        (["table1", "--rates", "2"], "--rates: 2 is not above 0 and below 1"),
         (["table1", "--data", "nowhere"], "nowhere"),
         (["table4", "--data", "shapes"], "--truth"),
         (["table3", "--data", "shapes"], "--train-on"),
         (["table1", "--data", "cifar10", "--data-root", "shapes"], "cifar"),
         (["table1", "--data", "shapes", "--image-size", "9", "--network", "fastt"], "--network 'fastt'"),
         (["table1", "--loss", "ce"], "--loss"),
+        (["table1", "--delays", "0,1"], "--delays has no effect on table1"),
+        (["figure11", "--delay", "1"], "--delay has no effect on figure11"),
     ],
 )
 def test_mistakes_end_with_a_sentence(
@@ -57,3 +59,61 @@ def test_mistakes_end_with_a_sentence(
     error = capsys.readouterr().err
     assert message in error
     assert "Traceback" not in error
+
+
+def test_nothing_but_failures_ends_with_their_reason(
+    source: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hopeless = ["--rates", "0.2", "--losses", "ce", "--trials", "1", "--folds", "2", "--epochs", "1"]
+    arguments = [
+        "bench",
+        "table1",
+        "--data",
+        source,
+        "--out",
+        "b",
+        *hopeless,
+        "--lr",
+        "1e-9",
+        "--workers",
+        "0",
+    ]
+    assert main(arguments) == 5
+    shown = capsys.readouterr()
+    assert "1 of 1 failed" in shown.out
+    assert "failed: " in shown.out
+    assert "no trial gave a verdict" in shown.err
+    assert "no verdict: " in shown.err  # said when it happened, too
+    assert (tmp_path / "b/table1.json").exists()
+
+
+def test_delays_are_told_apart_and_names_are_not_markup(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    pictures.write_folder(tmp_path / "z[bold]q", each=20, wrong=0)
+    options = ["--rates", "0.2", "--losses", "pz:cutoff=0.01", "--delays", "0,2", *QUICK]
+    assert main(["bench", "FIGURE11", "--data", "z[bold]q", "--out", "b", *options]) == 0
+    out = capsys.readouterr().out
+    assert "z[bold]q" in out
+    assert "delay=0" in out and "delay=2" in out
+    assert "| delay |" in (tmp_path / "b/figure11.md").read_text()
+    assert (
+        main(
+            [
+                "bench",
+                "figure3",
+                "--data",
+                "z[bold]q",
+                "--out",
+                "b",
+                *options[:2],
+                "--losses",
+                "ce",
+                *QUICK,
+                "-q",
+            ]
+        )
+        == 0
+    )
+    assert "figure3-z[bold]q.png" in capsys.readouterr().out

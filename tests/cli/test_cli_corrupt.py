@@ -56,6 +56,15 @@ def test_quiet_is_the_file(tmp_path, capsys):
     assert (shown.out, shown.err) == (f"{tmp_path / 'images-noisy.csv'}\n", "")
 
 
+@pytest.mark.parametrize("form", [[], ["-q"], ["--format", "json"]])
+def test_no_label_changed_is_said_beside_the_result(tmp_path, capsys, form):
+    write_folder(tmp_path / "images", each=3, wrong=0)
+    assert main(["corrupt", str(tmp_path / "images"), "--rate", "0.001", *form]) == 0
+    shown = capsys.readouterr()
+    assert "note: no label is changed: 0.001 of 9 labels is less than one" in shown.err
+    assert "note:" not in shown.out
+
+
 def test_many_classes_make_no_table(tmp_path, capsys):
     from pictures import picture
 
@@ -75,7 +84,8 @@ def test_many_classes_make_no_table(tmp_path, capsys):
         (["images", "--kind", "matrix:bad.csv"], 3, "row of class 'left' (row 1) sums to 0.5, not 1"),
         (["images", "--kind", "confusable", "--from", "images"], 2, "there is no run in images"),
         (["images", "--loss", "ce"], 2, "--loss"),
-        (["images", "--out", "nowhere/noisy.csv"], 4, "nowhere"),
+        (["images", "--out", "nowhere/noisy.csv"], 4, "there is no folder nowhere\n  create it"),
+        (["images", "--out", "noisy.parquet"], 2, "this source is CSV\n  let --out end in .csv"),
         (["none"], 2, "no such file"),
         ([], 2, "source"),
     ],

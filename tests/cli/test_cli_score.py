@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import sys
 from pathlib import Path
 
@@ -92,6 +93,32 @@ def test_what_cannot_be_scored_is_two_lines_and_a_code(run, capsys, arguments, c
 def test_no_run_is_said(tmp_path, capsys):
     code, _, err = score(capsys, tmp_path / "nothing", "--truth", "true_label")
     assert code == 2 and "there is no run" in err
+
+
+def test_what_is_no_run_directory_is_refused_with_advice_that_score_can_take(run, capsys, monkeypatch):
+    monkeypatch.chdir(run.parent)
+    for place in (".", "labels.csv"):
+        code, _, err = score(capsys, place, "--truth", "true_label")
+        assert code == 2 and f"there is no run in {place}\n" in err
+        assert "name the run directory" in err and "--out" not in err
+
+
+def test_a_run_without_a_verdict_is_told_so(run, capsys, tmp_path):
+    shutil.copytree(run, tmp_path / "run")
+    (tmp_path / "run" / "run.json").unlink()
+    code, _, err = score(capsys, tmp_path / "run", "--truth", "true_label")
+    assert code == 2 and "is not finished, or it ended without a verdict (exit code 5)" in err
+    assert "detect command again tells which" in err
+
+
+def test_a_narrow_terminal_keeps_words_whole(run, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    _, out, _ = score(capsys, run, "--truth", "true_label", "--by-class")
+    tables = out[out.index("\n\n") : out.index("\nprecision ")]
+    assert max(map(len, tables.splitlines())) <= 60
+    for word in ("self-confidence", "normalized-margin", "by-noise-rate", "right", " 0.706 ", "100.0%"):
+        assert word in tables
+    assert "\N{HORIZONTAL ELLIPSIS}" not in tables
 
 
 def test_hostile_labels_are_printed_harmless(tmp_path, capsys):

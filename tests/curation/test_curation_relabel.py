@@ -369,8 +369,8 @@ def test_a_folder_or_a_dead_link_is_no_target(tmp_path):
     manifest = table(tmp_path)
     (tmp_path / "a.csv").mkdir()
     (tmp_path / "b.csv").symlink_to(tmp_path / "nowhere")
-    for name in ("a.csv", "b.csv"):
-        with pytest.raises(UsageError, match="exists already"):
+    for name, message in (("a.csv", r"a\.csv is a folder"), ("b.csv", "exists already")):
+        with pytest.raises(UsageError, match=message):
             write_relabelled(manifest, np.array([1, -1], np.int32), tmp_path / name)
 
 
@@ -391,8 +391,9 @@ def test_the_source_and_other_formats_are_no_targets(tmp_path):
     for name in ("labels.csv", "link.csv"):
         with pytest.raises(UsageError, match="source itself"):
             write_relabelled(manifest, np.array([1, -1], np.int32), tmp_path / name)
-    with pytest.raises(UsageError, match="is to hold csv"):
+    with pytest.raises(UsageError, match=r"out\.parquet has another ending than CSV") as caught:
         write_relabelled(manifest, np.array([1, -1], np.int32), tmp_path / "out.parquet")
+    assert caught.value.fix == "let --out end in .csv"
 
 
 @pytest.mark.parametrize("kind", ["csv", "jsonl", "parquet"])

@@ -115,18 +115,22 @@ def test_stored_trials_are_taken_and_a_stopped_one_goes_on(
     def untouched(*args: object, **kwargs: object) -> None:
         raise AssertionError("a stored trial was run again")
 
-    monkeypatch.setattr(trials_module, "compare", untouched)
+    monkeypatch.setattr(trials_module, "compare_suspects", untouched)
     assert run("table1", source, tmp_path / "a", changes).results == benched.results
     with pytest.raises(AssertionError, match="run again"):
         run("table1", source, tmp_path / "a", changes, resume=False)
 
 
-def test_a_damaged_result_is_named(source: Path, tmp_path: Path) -> None:
-    run("table1", source, tmp_path)
+@pytest.mark.parametrize("content", ["", "{", "{}"])
+def test_a_damaged_result_is_computed_again(content: str, source: Path, tmp_path: Path) -> None:
+    before = run("table1", source, tmp_path)
     (stored,) = (tmp_path / "trials").glob("*/trial.json")
-    stored.write_text("{")
-    with pytest.raises(DataError, match=r"trial\.json is damaged"):
-        run("table1", source, tmp_path)
+    stored.write_text(content)
+    news: list[Event] = []
+    after = run("table1", source, tmp_path, progress=news.append)
+    assert any("trial.json is damaged: computed again" in event.message for event in news)
+    assert [result.metrics for result in after.results] == [result.metrics for result in before.results]
+    assert stored.read_text() != content
 
 
 def test_a_trial_that_can_not_be_trusted_is_a_result(source: Path, tmp_path: Path) -> None:
@@ -134,9 +138,12 @@ def test_a_trial_that_can_not_be_trusted_is_a_result(source: Path, tmp_path: Pat
     benched = run("table1", source, tmp_path, settings={"lr": 1e-9, "epochs": 1})
     (result,) = benched.results
     assert "chance" in result.failure
-    assert result.metrics == {}
-    assert benched.rows[0].failed == 1
-    assert "failed" in (tmp_path / "table1.md").read_text()
+    assert "f1" not in result.metrics
+    assert np.isfinite(result.metrics["cohens_d"])  # tells how far margins differ, whatever the verdict
+    assert (benched.rows[0].failed, benched.rows[0].failure) == (1, result.failure)
+    page = (tmp_path / "table1.md").read_text()
+    assert "1 of 1 failed" in page
+    assert "Failed: " in page
 
 
 @pytest.mark.parametrize(
@@ -219,15 +226,28 @@ def test_what_is_not_there_is_said(source: Path, tmp_path: Path) -> None:
     with pytest.raises((UsageError, EnvironmentProblem)) as caught:
         bench("table1", out=tmp_path, data=DataOptions(root=tmp_path), changes=FEW, settings=settings)
     assert str(tmp_path) in caught.value.cause + caught.value.fix
-    assert not (tmp_path / "trials").exists()
+    assert not list((tmp_path / "trials").iterdir())
+    with pytest.raises(UsageError, match="is inside the source"):
+        run("table1", source, source / "out")
+    assert not (source / "out").exists()
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(UsageError, match="is not a folder"):
+        run("table1", source, tmp_path / "file")
+    with pytest.raises(UsageError, match="table5 has no noise rates of its own"):
+        run("table5", source, tmp_path, Changes(noise="uniform"))
+    pictures.write_folder(tmp_path / "letters", each=6, wrong=0)
+    for number, folder in enumerate(sorted((tmp_path / "letters").iterdir())):
+        folder.rename(folder.with_name("abc"[number]))
+    with pytest.raises(DataError, match="no class in common"):
+        run("table3", source, tmp_path, data={"train_on": str(tmp_path / "letters")})
 
 
 def test_a_training_that_diverges_is_a_result_too(source: Path, tmp_path: Path) -> None:
-    benched = run("figure6", source, tmp_path, settings={"lr": 1e9})
+    benched = run("table1", source, tmp_path, settings={"lr": 1e9})
     (result,) = benched.results
     assert "diverged" in result.failure
     assert (result.loss, result.parameters, result.metrics) == ("ce", {}, {})
-    assert not [file for file in benched.files if file.suffix == ".png"]  # there are no margins to draw
+    assert (benched.rows[0].failed, benched.rows[0].trials) == (1, 1)
 
 
 def test_a_source_spelled_otherwise_is_the_same_data(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
 
 import numpy as np
@@ -11,9 +12,11 @@ from scipy.stats import trim_mean
 
 pytest.importorskip("matplotlib")
 
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cbook import boxplot_stats
 
 from labelscrub.evaluation.box_plots import BoxStats, box_statistics, boxes
+from labelscrub.evaluation.plots import NO_VERDICT
 
 EMPTY = box_statistics(np.array([]))
 
@@ -89,7 +92,8 @@ def test_detail_is_cut_to_a_middling_epochs_percentiles(tmp_path):
     epochs = {"bl": [(stats(0), wild), (stats(0), stats(5)), (stats(0), stats(5)), (EMPTY, EMPTY)]}
     figure = boxes(epochs, "gradient", "t", tmp_path / "a.png", detail=True)
     detail, full = figure.axes
-    assert [detail.get_title(), full.get_title()] == ["bl, detail", "bl, full"]
+    assert [axes.get_title() for axes in figure.axes] == ["bl", ""]
+    assert [axes.get_ylabel() for axes in figure.axes] == ["detail", "full"]
     low, high = detail.get_ylim()
     # 15th percentile of the correct ones: -0.7; 85th of the wrong ones of epochs 2 and 3: 5.7
     assert (low, high) == pytest.approx((-0.7 - 0.05 * 6.4, 5.7 + 0.05 * 6.4))
@@ -108,7 +112,57 @@ def test_seven_losses_and_many_epochs_have_room(tmp_path):
     assert len(corners) == 14
 
 
+def test_a_noise_rate_has_rows_of_its_own_and_full_is_below_its_detail(tmp_path):
+    losses = ["ce", "focal", "anl-ce alpha=1, beta=1, l1=1e-06", "bl, as trained", "bl, eq. 4"]
+    epochs = {f"{loss}, {rate}% noise": [(stats(0), stats(1))] for loss in losses for rate in (10, 40)}
+    figure = boxes(epochs, "gradient", "t", tmp_path / "a.png", detail=True)
+    places = {axes: axes.get_position() for axes in figure.axes}
+    rows = [
+        [axes for axes in places if places[axes].y0 == y]
+        for y in sorted({p.y0 for p in places.values()}, reverse=True)
+    ]
+    assert [len(row) for row in rows] == [3, 3, 2, 2] * 2
+    assert [row[0].get_ylabel() for row in rows] == [
+        f"{rate}% noise\n{view}" for rate in (10, 40) for _ in range(2) for view in ("detail", "full")
+    ]
+    titles = [" ".join(axes.get_title().split()) for row in rows[::2] for axes in row]
+    assert titles == losses * 2
+    for upper, lower in zip(rows[::2], rows[1::2], strict=True):
+        for detail, full in zip(upper, lower, strict=True):
+            assert places[detail].x0 == places[full].x0
+            assert full.get_title() == ""
+
+
+def test_titles_of_four_columns_do_not_touch(tmp_path):
+    names = [
+        "anl-ce alpha=1, beta=1, l1=1e-06",
+        "bl gamma=0.5, as trained",
+        "bl gamma=0.5, eq. 4",
+        "pz cutoff=0.04",
+    ]
+    figure = boxes({n: [(stats(0), stats(1))] for n in names}, "p", "t", tmp_path / "a.png", detail=True)
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    extents = [axes.title.get_window_extent(renderer) for axes in figure.axes[:4]]
+    assert [" ".join(axes.get_title().split()) for axes in figure.axes[:4]] == names
+    for left, right in itertools.pairwise(extents):
+        assert left.x1 + 5 < right.x0
+    assert extents[0].x0 > 0
+    assert extents[-1].x1 < figure.bbox.width
+
+
+def test_limits_are_those_of_every_panel(tmp_path):
+    epochs = {"ce": [(stats(0), stats(0.1))], "pz": [(stats(9), stats(5))], "bl": [(EMPTY, EMPTY)]}
+    figure = boxes(epochs, "p(given label)", "t", tmp_path / "a.png", detail=False, limits=(0, 1))
+    assert {axes.get_ylim() for axes in figure.axes} == {(-0.02, 1.02)}
+    assert [len(axes.texts) for axes in figure.axes] == [0, 0, 1]
+    figure = boxes(epochs, "p(given label)", "t", tmp_path / "a.png", detail=False)
+    assert len({axes.get_ylim() for axes in figure.axes}) == 3
+
+
 def test_nothing_but_empty_epochs(tmp_path):
     figure = boxes({"pz": [(EMPTY, EMPTY)]}, "p", "t", tmp_path / "a.svg", detail=True)
-    assert not figure.axes[0].patches
+    for axes in figure.axes:
+        assert not axes.patches
+        assert " ".join(axes.texts[0].get_text().split()) == NO_VERDICT
+        assert not len(axes.get_yticks())
     assert not figure.legends

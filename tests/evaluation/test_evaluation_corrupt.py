@@ -223,7 +223,8 @@ def test_a_run_that_trained_nothing_has_no_runner_up(finished, tmp_path):
         ({"kind": "pair", "from_run": "run"}, "--from has no effect"),
         ({"rate": 1.5}, "--rate must be in 0..1"),
         ({"out": "images/noisy.csv"}, "is inside the source"),
-        ({"out": "noisy.parquet"}, "is to hold csv"),
+        ({"out": "noisy.parquet"}, "noisy.parquet has another ending than CSV; the manifest"),
+        ({"out": "."}, "is a folder; the manifest of this source is CSV"),
         ({"true_column": "label"}, "has a column 'label' already"),
         ({"settings": Settings.of(split="train")}, "--split has no effect"),
     ],
@@ -243,11 +244,38 @@ def test_sources_that_cannot_be_corrupted(tmp_path):
         corrupt("")
     (tmp_path / "labels.csv").write_text("path,label\ngone.png,a\nlost.png,b\n")
     with pytest.raises(DataError, match="no usable image: 2 no such file"):
-        corrupt(tmp_path / "labels.csv")
+        corrupt(tmp_path / "labels.csv", settings=Settings.of(max_missing=1.0))
     picture("dark", 0).save(tmp_path / "gone.png")
     (tmp_path / "one.csv").write_text("path,label\ngone.png,a\n")
     with pytest.raises(DataError, match="among 1 classes"):
         corrupt(tmp_path / "one.csv")
+
+
+def test_as_many_may_be_missing_as_for_detect(tmp_path):
+    picture("dark", 0).save(tmp_path / "0.png")
+    (tmp_path / "labels.csv").write_text("path,label\n0.png,a\ngone.png,b\nlost.png,b\n")
+    with pytest.raises(DataError) as caught:
+        corrupt(tmp_path / "labels.csv")
+    assert (
+        "2 of 3 listed images are missing (2 no such file), more than --max-missing 0.1" in caught.value.cause
+    )
+    assert f"looked for in {tmp_path}" in caught.value.fix
+    assert [p.name for p in tmp_path.glob("*.csv")] == ["labels.csv"]
+    assert corrupt(tmp_path / "labels.csv", rate=1, settings=Settings.of(max_missing=0.7)).planted == 1
+
+
+def test_no_label_changed_is_said_unless_asked_for(tmp_path):
+    write_folder(tmp_path / "images", each=10, wrong=0)
+    done = corrupt(tmp_path / "images", rate=0.01)
+    assert (done.planted, done.notes) == (
+        0,
+        ("no label is changed: 0.01 of 30 labels is less than one: take a higher --rate",),
+    )
+    assert corrupt(tmp_path / "images", rate=0, out=tmp_path / "none.csv").notes == ()
+    np.save(tmp_path / "same.npy", np.eye(3))
+    same = corrupt(tmp_path / "images", kind=f"matrix:{tmp_path / 'same.npy'}", out=tmp_path / "same.csv")
+    assert same.to_json()["notes"] == ["no label is changed: the matrix drew none"]
+    assert corrupt(tmp_path / "images", out=tmp_path / "some.csv").notes == ()
 
 
 @pytest.mark.parametrize("name", ["nan", " ", "caf\udce9"])

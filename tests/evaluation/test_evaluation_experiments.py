@@ -14,6 +14,7 @@ from labelscrub.evaluation.experiments import (
     LossSpec,
     experiments,
     find_experiment,
+    parse_delays,
     parse_losses,
     parse_rates,
     trials_of,
@@ -100,6 +101,21 @@ def test_other_data_takes_the_guides_parameters() -> None:
     assert found["gce", 0.1].q is None
 
 
+def test_labels_that_came_wrong_take_the_parameters_of_their_share() -> None:
+    """Paper, table 4: CIFAR-10N with 9 % wrong: gamma 0.7, c 0.08; with 40 %: 0.9 and 0.15."""
+    table4 = find_experiment("table4")
+    for wrong, expected in ((9, (0.7, 0.08)), (40, (0.9, 0.15))):
+        labels = np.arange(100, dtype=np.int32) % 10
+        truth = np.where(np.arange(100) < wrong, (labels + 1) % 10, labels).astype(np.int32)
+        few = dataset("cifar10")
+        manifest = Manifest(Path(), "csv", Path(), few.manifest.classes, [""] * 100, [""] * 100, labels)
+        images = Images(np.zeros((100, 8, 8, 3), np.uint8), np.arange(100), np.zeros((100, 32), np.uint8))
+        named = Dataset("cifar10", manifest, images, truth)
+        jobs = trials_of(table4, named, with_recipe(table4, "cifar10", Settings()))
+        found = {job.settings.training.loss: job.settings.training for job in jobs}
+        assert (found["bl"].gamma, found["pz"].cutoff) == expected
+
+
 def test_delays_and_sweeps_multiply() -> None:
     found = trials("figure11", "cifar100")
     pz = [t for t in found if t.settings.training.loss == "pz"]
@@ -139,6 +155,10 @@ def test_losses_and_rates_as_written() -> None:
     for bad in ("", "x", "0", "1", "0.1,-0.2", "nan"):
         with pytest.raises(UsageError, match="--rates"):
             parse_rates(bad)
+    assert parse_delays("0,2") == (0, 2)
+    for bad in ("", "x", "1.5", "-1"):
+        with pytest.raises(UsageError, match="--delays"):
+            parse_delays(bad)
     with pytest.raises(UsageError, match="names no loss"):
         parse_losses(" ,")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 from xml.etree import ElementTree
@@ -141,7 +142,8 @@ def test_many_panels_and_series_stay_apart(tmp_path):
     figure = draw_lines(tmp_path / "a.png", panels=panels)
     assert len(figure.axes) == 6
     labelled = [axes.get_title() for axes in figure.axes if axes.get_xlabel()]
-    assert labelled == ["panel 2", "panel 3", "panel 4", "panel 5"]  # the lowest of each column
+    assert labelled == ["panel 3", "panel 4", "panel 5"]  # the lowest of each column
+    assert len({axes.get_position().y0 for axes in figure.axes}) == 2
     looks = {
         (line.lines[0].get_color(), line.lines[0].get_marker(), str(line.lines[0].get_linestyle()))
         for line in figure.axes[0].containers
@@ -158,7 +160,63 @@ def test_a_loss_looks_the_same_in_every_plot(tmp_path):
         figure = draw_lines(tmp_path / "a.svg", panels={"": {x: ([0], [1], None) for x in losses}})
         return figure.axes[0].containers[-1].lines[0].get_color()
 
-    assert colour("pz") == colour("ce", "pz") == colour(*LOSSES)
+    assert colour("pz") == colour("ce", "pz") == colour(*LOSSES) == colour("pz cutoff=0.01", "pz")
+
+
+@pytest.mark.parametrize("bare", [(), ("ce",), ("focal", "ce"), LOSSES], ids=len)
+def test_only_ce_is_black(tmp_path, bare):
+    labels = [*(f"pz cutoff={i}" for i in range(9)), *bare]
+    panels = {"": {label: ([0], [1], None) for label in labels}}
+    figure = draw_lines(tmp_path / "a.svg", panels=panels)
+    colours = dict(zip(labels, (c.lines[0].get_color() for c in figure.axes[0].containers), strict=True))
+    assert [label for label, colour in colours.items() if colour == "#000000"] == ["ce"] * ("ce" in bare)
+    if bare != LOSSES:  # which leave none
+        assert not {colours[label] for label in bare} & {colours[label] for label in labels[:9]}
+
+
+@pytest.mark.parametrize("words", [["F1"] * 60, ["1", "trial,"] * 30, ["a" * 70, "1 trial"]], ids=len)
+def test_titles_are_broken_into_lines_of_about_one_length(tmp_path, words):
+    text = " ".join(words)
+    found = draw_lines(tmp_path / "a.svg", title=text).get_suptitle().splitlines()
+    assert " ".join(found) == text
+    longest = max(map(len, words))
+    assert len(found) == math.ceil(len(text) / (12 * plots.WIDTH))
+    assert max(map(len, found)) <= max(len(text) / len(found) + longest, longest)
+    assert min(map(len, found)) > max(map(len, found)) - 2 * (longest + 1)
+
+
+def test_wrapping_breaks_no_word_that_fits():
+    assert plots.wrapped("anl-ce alpha=1, beta=1, l1=1e-06", 1.7) == "anl-ce alpha=1,\nbeta=1, l1=1e-06"
+    assert plots.wrapped("no verdict: every trial failed", 0.7).split() == plots.NO_VERDICT.split()
+    assert plots.wrapped("x" * 30, 1).splitlines() == ["x" * 12, "x" * 12, "x" * 6]
+    assert plots.wrapped("", 1) == ""
+
+
+def test_one_panel_does_not_say_its_axis_twice(tmp_path):
+    figure = draw_lines(tmp_path / "a.svg", panels={"F1": {"pz": ([0], [1], None)}})
+    assert figure.axes[0].get_title() == ""
+    assert figure.get_supylabel() == "F1"
+
+
+def said(axes):
+    return " ".join(" ".join(text.get_text() for text in axes.texts).split())
+
+
+def test_a_line_that_failed_leaves_a_gap_and_a_panel_of_them_says_so(tmp_path):
+    rates, nan = [0.1, 0.2, 0.3, 0.4], np.nan
+    panels = {
+        "some": {"ce": (rates, [0.1, nan, 0.3, nan], None), "pz": (rates, [nan] * 4, [nan] * 4)},
+        "none": {"ce": (rates, [nan] * 4, None)},
+    }
+    some, none = draw_lines(tmp_path / "a.png", panels=panels).axes
+    assert (said(some), said(none)) == ("", plots.NO_VERDICT)
+    np.testing.assert_array_equal(some.containers[0].lines[0].get_xydata()[:, 1], [0.1, nan, 0.3, nan])
+    assert list(none.get_xticks()) == rates  # the last one too, which has no value
+    assert some.get_xlim()[1] >= 0.4
+    (alone,) = draw_lines(tmp_path / "a.png", panels={"F1": panels["none"]}).axes
+    assert said(alone) == plots.NO_VERDICT
+    assert not len(alone.get_xticks())
+    assert not len(alone.get_yticks())
 
 
 @pytest.mark.parametrize("step", [1, -1], ids=["rising", "falling"])
@@ -177,6 +235,18 @@ def test_precision_recall_draws_curve_and_points(tmp_path, step):
     assert points[:2] == [[[0.6, 0.7]], [[0.9, 0.5]]]
     names = [text.get_text() for text in figure.legends[0].get_texts()]
     assert names == ["pz", "empty", "both", "undefined"]
+
+
+def test_points_have_the_colour_of_their_curve_and_the_rest_is_black(tmp_path):
+    curve = [0.2, 0.6], [1.0, 0.7]
+    names = ["self-confidence", "aum"]
+    points = {"the run's suspects": (0.5, 0.5), **{f"best cut, {n}": (0.6, 0.7) for n in names}}
+    figure = plots.precision_recall_plot(dict.fromkeys(names, curve), points, "t", tmp_path / "a.svg")
+    drawn = [line for line in figure.axes[0].lines if line.get_color().startswith("#")]
+    colours = [line.get_color() for line in drawn]
+    assert colours == [*colours[:2], "#000000", *colours[:2]]
+    assert len(set(colours)) == 3
+    assert len({line.get_marker() for line in drawn[2:]}) == 3
 
 
 def test_lines_of_equal_f1_are_that(tmp_path):
@@ -210,9 +280,28 @@ def test_heat_map_marks_the_best_of_row_and_block(tmp_path):
 
 
 def test_heat_map_of_nothing_that_was_run(tmp_path):
-    blocks = {"pz": (["0.01"], np.full((1, 1), np.nan))}
+    nothing = (["0.01", "0.02"], np.full((1, 2), np.nan))
+    figure = plots.heat_map(["10 %"], {"pz": nothing}, "noise rate", "F1", tmp_path / "a.png")
+    assert said(figure.axes[0]) == plots.NO_VERDICT
+    assert figure.get_supxlabel() == ""  # nothing is bold
+    blocks = {"pz": nothing, "baselines": (["ce", "bl"], np.array([[0.5, np.nan]]))}
     figure = plots.heat_map(["10 %"], blocks, "noise rate", "F1", tmp_path / "a.png")
-    assert figure.axes[0].texts[0].get_text() == "–"  # noqa: RUF001
+    assert [said(axes) for axes in figure.axes] == [plots.NO_VERDICT, ".500 –"]  # noqa: RUF001
+
+
+def test_histograms_of_four_losses_each_have_an_axis_to_read(tmp_path):
+    pairs = {f"loss {n}": (np.arange(9.0), np.arange(-5.0, 2.0)) for n in range(3)}
+    pairs["failed"] = (np.full(9, np.nan), np.array([]))
+    figure = plots.histograms(pairs, {}, "AUM (logits)", "cifar100", tmp_path / "a.svg")
+    assert len({axes.get_position().y0 for axes in figure.axes}) == 2
+    for axes in figure.axes:
+        assert any(
+            tick.label1.get_visible() and tick.label1.get_text() for tick in axes.xaxis.get_major_ticks()
+        )
+    assert [said(axes) for axes in figure.axes] == ["", "", "", plots.NO_VERDICT]
+    figure = plots.histograms({"ce": pairs["failed"]}, {}, "AUM (logits)", "cifar100", tmp_path / "a.svg")
+    assert said(figure.axes[0]) == plots.NO_VERDICT
+    assert not len(figure.axes[0].get_xticks())
 
 
 def test_histograms_share_bins_and_show_means(tmp_path):

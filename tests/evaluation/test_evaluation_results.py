@@ -54,13 +54,19 @@ def test_mean_and_deviation_are_the_statistics_modules() -> None:
     assert cell.setting == "cutoff=0.02"
 
 
-def test_one_trial_has_no_deviation_and_a_failed_one_no_mean() -> None:
+def test_one_trial_has_no_deviation_and_a_failed_one_no_part_in_the_mean() -> None:
     (single,) = cells([result()])
     assert single.mean("f1") == 0.5
     assert math.isnan(single.std("f1"))
-    (failed,) = cells([result(0), result(1, metrics={}, failure="it collapsed")])
+    broken = result(1, metrics={"cohens_d": 2.0}, failure="it collapsed")
+    (half,) = cells([result(0), broken])
+    assert (half.mean("f1"), half.failed("f1"), half.failed("cohens_d")) == (0.5, 1, 0)
+    assert half.mean("cohens_d") == 2.0
+    (failed,) = cells([broken])
     assert math.isnan(failed.mean("f1"))
     assert math.isnan(single.mean("no such metric"))
+    (undefined,) = cells([result(0), result(1, f1=math.nan)])
+    assert math.isnan(undefined.mean("f1"))
 
 
 def test_cells_differ_in_anything_but_the_trial_and_keep_their_order() -> None:

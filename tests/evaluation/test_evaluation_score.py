@@ -13,7 +13,7 @@ from scored_runs import write_source
 from sklearn import metrics as sk
 
 import labelscrub
-from labelscrub.errors import DataError, UsageError
+from labelscrub.errors import DataError, EnvironmentProblem, UsageError
 from labelscrub.evaluation import plots
 from labelscrub.evaluation.metrics import Detected
 from labelscrub.evaluation.score import check_plot, plot_score, score_run
@@ -171,6 +171,9 @@ def test_a_plot_that_could_not_be_written_is_refused_beforehand(tmp_path, name, 
     with pytest.raises(UsageError, match=message):
         check_plot(tmp_path / name)
     check_plot(tmp_path / "new.svg")
+    with pytest.raises(EnvironmentProblem, match=f"there is no folder {tmp_path / 'none'}\n") as caught:
+        check_plot(tmp_path / "none" / "new.svg")
+    assert caught.value.fix == "create it, or name another one"
 
 
 def test_a_long_curve_is_thinned_to_what_can_be_seen():

@@ -176,12 +176,25 @@ def test_the_best_is_bold_by_its_unrounded_mean_and_ties_are_all_bold():
 
 def test_of_several_parameters_the_best_is_shown():
     sweep = [trial(f1, parameters={"cutoff": c}) for c, f1 in ((0.005, 0.88), (0.02, 0.89), (0.04, 0.87))]
-    sweep.append(trial(0.5, parameters={"cutoff": 0.02}, delay=3))
     text = markdown(*sweep)
     assert cells_of(text)[2][2:] == ["0.890 [0.885]<sup>1</sup>", "0.02 [0.005]"]
     assert "Of several parameters" in text
-    assert cells_of(markdown(sweep[-1]))[2][3] == "0.02, delay 3 [0.005]"
     assert "Of several parameters" not in markdown(sweep[0])
+
+
+def test_several_delays_have_a_line_each():
+    late = trial(0.5, delay=3)
+    assert cells_of(markdown(late))[2][3] == "0.005, delay 3 [0.005]"
+    header, _, first, last = cells_of(markdown(trial(0.9), late))
+    assert header[:3] == ["data", "noise", "delay"]
+    assert [first[2], first[3][:5], last[2], last[3][:5], last[4]] == [
+        "1",
+        "0.900",
+        "3",
+        "0.500",
+        "0.005 [0.005]",
+    ]
+    assert "Of several parameters" not in markdown(trial(0.9), late)
 
 
 def test_why_a_published_figure_is_no_comparison_is_noted_once():
@@ -202,7 +215,7 @@ def test_what_has_no_mean_says_why():
             trial(failure="NaN"), trial(0.9, number=1), trial(math.nan, loss="ce"), trial(0.1, loss="bl")
         )
     )
-    assert [line[2], line[5]] == ["undefined [0.884]", "1 of 2 failed [0.885]"]
+    assert [line[2], line[5]] == ["undefined [0.884]", "**0.900** (1 of 2 failed) [0.885]"]
 
 
 def test_a_strange_name_stays_one_cell():

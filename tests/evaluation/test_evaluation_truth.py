@@ -118,7 +118,7 @@ def test_a_truth_in_other_words_is_refused(source, tmp_path):
     ("truth", "message"),
     [
         ("label", "holds the labels that the run judged"),
-        ("path", "no column 'path'"),
+        ("path", "m.csv: column 'path' is the column of the images or image paths; and there is no file"),
         (
             "humen",
             "no column 'humen'; its columns are: 'path', 'label', 'human'; and there is no file 'humen'",
