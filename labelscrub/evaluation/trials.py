@@ -180,6 +180,8 @@ def run_trial(trial: Trial, trials: Path, progress: Progress, *, resume: bool) -
     """
     folder = trials / trial.folder()
     if resume and (stored := read_trial(folder, progress)) is not None:
+        if stored.provenance.get("weights") == "none" != trial.settings.training.weights:
+            progress(Event("bench", message="trained from scratch, for want of weights; see --no-resume"))
         return dataclasses.replace(stored, dataset=trial.dataset.name)  # ./mnist or /data/mnist: one trial
     started = time.monotonic()
     with trial_folder(folder, resume=resume) as run:

@@ -250,6 +250,23 @@ def test_a_training_that_diverges_is_a_result_too(source: Path, tmp_path: Path) 
     assert (benched.rows[0].failed, benched.rows[0].trials) == (1, 1)
 
 
+def test_a_stored_trial_that_had_no_weights_says_so(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from labelscrub.training import weights
+
+    monkeypatch.setattr(weights, "find_weights", lambda *_: (None, ()))
+    monkeypatch.setattr(
+        "labelscrub.training.plan.find_weights", lambda *_: (None, ("NO PRETRAINED WEIGHTS",))
+    )
+    asked = {"weights": "default", "network": "resnet18", "epochs": 1, "image_size": 8}
+    news: list[Event] = []
+    for _ in range(2):
+        news.clear()
+        run("table1", source, tmp_path, settings=asked, progress=news.append)
+    assert any("trained from scratch, for want of weights" in event.message for event in news)
+
+
 def test_a_source_spelled_otherwise_is_the_same_data(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
