@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from labelscrub.evaluation.experiments import Experiment
 from labelscrub.evaluation.results import Cell, TrialResult, cells
-from labelscrub.evaluation.tables import Row, as_csv, as_json, as_markdown, table_rows
+from labelscrub.evaluation.tables import Row, as_csv, as_json, as_markdown, metric_title, table_rows
 from labelscrub.evaluation.trials import Trial
 from labelscrub.records import Event, Progress
 from labelscrub.store import write_atomic
@@ -144,8 +144,8 @@ def _by_rate(experiment: Experiment, own: Sequence[Cell], out: Path) -> list[Pat
     def line(cell: Cell) -> str:
         return _label(cell) if cell.loss in apart else cell.loss
 
-    panels = {metric: _series(own, metric, lambda c: c.noise_rate, line) for metric in metrics}
-    return _lines(experiment, own, panels, "noise rate", " / ".join(metrics), out)
+    panels = {metric_title(m): _series(own, m, lambda c: c.noise_rate, line) for m in metrics}
+    return _lines(experiment, own, panels, "noise rate", " / ".join(panels), out)
 
 
 def _delay(experiment: Experiment, own: Sequence[Cell], out: Path) -> list[Path]:
@@ -161,7 +161,9 @@ def _delay(experiment: Experiment, own: Sequence[Cell], out: Path) -> list[Path]
             if cell.noise_rate == rate and cell.loss not in experiment.sweep:
                 series[_label(cell)] = (delays, [cell.mean(experiment.metric)] * len(delays), None)
         panels[f"noise rate {rate:g}"] = series
-    return _lines(experiment, own, panels, "delay: epochs of cross-entropy first", experiment.metric, out)
+    return _lines(
+        experiment, own, panels, "delay: epochs of cross-entropy first", metric_title(experiment.metric), out
+    )
 
 
 def _sweep(experiment: Experiment, own: Sequence[Cell], out: Path) -> list[Path]:

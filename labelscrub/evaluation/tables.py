@@ -209,6 +209,11 @@ def _csv_value(value: Any) -> str:
     return str(value).lower() if isinstance(value, bool) else f"{value:.9g}"
 
 
+def metric_title(metric: str) -> str:
+    """Its name for people: F1, balanced accuracy."""
+    return TITLES.get(metric, metric.replace("_", " "))
+
+
 def as_markdown(rows: Sequence[Row]) -> str:
     """One table a metric, laid out as in the paper: data set and noise rate down, losses across.
 
@@ -232,7 +237,7 @@ def _metric_table(rows: Sequence[Row]) -> str:
         header += [LOSS_TITLES.get(loss, loss.upper())] + ([SWEPT[loss]] if loss in SWEPT else [])
     body = [[*line, *_line(by_loss, losses, notes, by_delay)] for line, by_loss in lines.items()]
     metric = rows[0].metric
-    title = f"**{TITLES.get(metric, metric.replace('_', ' '))}** · {_trials(rows)}"
+    title = f"**{metric_title(metric)}** · {_trials(rows)}"
     table = [_pipes(header), _pipes(["---"] * len(header)), *map(_pipes, body)]
     legend = _legend(rows, notes)
     return "\n".join([title, "", *table, "", *([legend, ""] if legend else [])])

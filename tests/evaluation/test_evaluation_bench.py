@@ -325,7 +325,7 @@ def test_each_parameter_has_a_line_of_its_own(
     monkeypatch.setattr(plots, "lines", lambda *arguments: calls.append(arguments))
     losses = ("ce", "pz:cutoff=0.01", "pz:cutoff=0.05")
     run("table1", source, tmp_path, dataclasses.replace(FEW, rates=(0.1, 0.2), losses=losses))
-    lines = calls[0][0]["f1"]
+    lines = calls[0][0]["F1"]
     assert list(lines) == ["ce", "pz cutoff=0.01", "pz cutoff=0.05"]
     assert all(line[0] == [0.1, 0.2] for line in lines.values())
 
