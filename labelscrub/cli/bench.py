@@ -17,19 +17,11 @@ if TYPE_CHECKING:
     from labelscrub.evaluation.bench import Benched
     from labelscrub.evaluation.tables import Row
 
-NAMES = (
-    "table1 F1 by loss and noise rate | table2 the same in balanced accuracy | table3 trained on one split, "
-    "judged on another | table4 labels that people got wrong | table5 photos, ResNet-50 | table6 area under "
-    "the margin | figure3, figure4 gradients and probabilities by epoch | figure6 margins of correct and of "
-    "wrong labels | figure7 precision and recall by noise rate | figure8, figure9, figure10 sweeps of "
-    "parameters | figure11 F1 by delay"
-)
-
 
 # --losses and the experiment decide these; nothing here is sorted by a score.
 @takes_settings(without=("loss", "gamma", "cutoff", "q", "alpha", "beta", "l1", "method", "score"))
 def bench(
-    experiment: Annotated[str, typer.Argument(help=NAMES, show_default=False)],
+    experiment: Annotated[str, typer.Argument(help="One of the names above.", show_default=False)],
     data: Annotated[
         list[str] | None,
         typer.Option(
@@ -120,8 +112,22 @@ def bench(
 ) -> None:
     """Run an experiment of "Hard Samples, Bad Labels" and put its figures beside the published ones.
 
-    Each trial is stored when it ends: the same command goes on where it stopped. Training settings that are
-    left at their default are the paper's for the data set.
+    \b
+    table1            F1 by loss and noise rate
+    table2            balanced accuracy by loss and noise rate
+    table3            trained on one split, judged on another
+    table4            labels that people got wrong
+    table5            photos, ResNet-50
+    table6            area under the margin
+    figure3, figure4  gradients and probabilities by epoch
+    figure6           margins of correct and of wrong labels
+    figure7           precision and recall by noise rate
+    figure8 to 10     F1 by parameter
+    figure11          F1 by delay
+
+    Each trial is stored when it ends: the same command goes on where it stopped.
+
+    Training settings that are left at their default are the paper's for the data set.
 
     Example: labelscrub bench table1 --data fashion-mnist --rates 0.2 --losses ce,pz --trials 1 --limit 10000
     """
