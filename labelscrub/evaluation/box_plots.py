@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from labelscrub.evaluation.plots import (
+from labelscrub.evaluation.figures import (
     CLEAN,
     CLEAN_LABEL,
     WIDTH,

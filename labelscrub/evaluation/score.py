@@ -160,7 +160,7 @@ def score_run(
 
 def check_plot(target: Path) -> None:
     """UsageError or EnvironmentProblem where `plot_score` could not write `target`: said before any work."""
-    from labelscrub.evaluation.plots import SUFFIXES
+    from labelscrub.evaluation.figures import SUFFIXES
     from labelscrub.store import require_folder
 
     if target.suffix.lower() not in SUFFIXES:

@@ -16,7 +16,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cbook import boxplot_stats
 
 from labelscrub.evaluation.box_plots import BoxStats, box_statistics, boxes
-from labelscrub.evaluation.plots import NO_VERDICT
+from labelscrub.evaluation.figures import NO_VERDICT
 
 EMPTY = box_statistics(np.array([]))
 

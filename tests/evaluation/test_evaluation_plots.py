@@ -17,7 +17,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 
 from labelscrub.config import LOSSES
 from labelscrub.errors import EnvironmentProblem, UsageError
-from labelscrub.evaluation import plots
+from labelscrub.evaluation import figures, plots
 
 SWEEP = {"": {"pz": ([0.1, 0.2], [0.8, 0.9], [0.01, 0.02])}}
 
@@ -43,7 +43,7 @@ def test_svg_and_pdf_are_whole(tmp_path):
     assert data.rstrip().endswith(b"%%EOF")
 
 
-@pytest.mark.parametrize("suffix", plots.SUFFIXES)
+@pytest.mark.parametrize("suffix", figures.SUFFIXES)
 def test_equal_numbers_give_equal_bytes_over_the_earlier_plot(tmp_path, suffix):
     target = tmp_path / f"a{suffix}"
     draw_lines(target)
@@ -180,16 +180,16 @@ def test_titles_are_broken_into_lines_of_about_one_length(tmp_path, words):
     found = draw_lines(tmp_path / "a.svg", title=text).get_suptitle().splitlines()
     assert " ".join(found) == text
     longest = max(map(len, words))
-    assert len(found) == math.ceil(len(text) / (12 * plots.WIDTH))
+    assert len(found) == math.ceil(len(text) / (12 * figures.WIDTH))
     assert max(map(len, found)) <= max(len(text) / len(found) + longest, longest)
     assert min(map(len, found)) > max(map(len, found)) - 2 * (longest + 1)
 
 
 def test_wrapping_breaks_no_word_that_fits():
-    assert plots.wrapped("anl-ce alpha=1, beta=1, l1=1e-06", 1.7) == "anl-ce alpha=1,\nbeta=1, l1=1e-06"
-    assert plots.wrapped("no verdict: every trial failed", 0.7).split() == plots.NO_VERDICT.split()
-    assert plots.wrapped("x" * 30, 1).splitlines() == ["x" * 12, "x" * 12, "x" * 6]
-    assert plots.wrapped("", 1) == ""
+    assert figures.wrapped("anl-ce alpha=1, beta=1, l1=1e-06", 1.7) == "anl-ce alpha=1,\nbeta=1, l1=1e-06"
+    assert figures.wrapped("no verdict: every trial failed", 0.7).split() == figures.NO_VERDICT.split()
+    assert figures.wrapped("x" * 30, 1).splitlines() == ["x" * 12, "x" * 12, "x" * 6]
+    assert figures.wrapped("", 1) == ""
 
 
 def test_one_panel_does_not_say_its_axis_twice(tmp_path):
@@ -209,12 +209,12 @@ def test_a_line_that_failed_leaves_a_gap_and_a_panel_of_them_says_so(tmp_path):
         "none": {"ce": (rates, [nan] * 4, None)},
     }
     some, none = draw_lines(tmp_path / "a.png", panels=panels).axes
-    assert (said(some), said(none)) == ("", plots.NO_VERDICT)
+    assert (said(some), said(none)) == ("", figures.NO_VERDICT)
     np.testing.assert_array_equal(some.containers[0].lines[0].get_xydata()[:, 1], [0.1, nan, 0.3, nan])
     assert list(none.get_xticks()) == rates  # the last one too, which has no value
     assert some.get_xlim()[1] >= 0.4
     (alone,) = draw_lines(tmp_path / "a.png", panels={"F1": panels["none"]}).axes
-    assert said(alone) == plots.NO_VERDICT
+    assert said(alone) == figures.NO_VERDICT
     assert not len(alone.get_xticks())
     assert not len(alone.get_yticks())
 
@@ -282,11 +282,11 @@ def test_heat_map_marks_the_best_of_row_and_block(tmp_path):
 def test_heat_map_of_nothing_that_was_run(tmp_path):
     nothing = (["0.01", "0.02"], np.full((1, 2), np.nan))
     figure = plots.heat_map(["10 %"], {"pz": nothing}, "noise rate", "F1", tmp_path / "a.png")
-    assert said(figure.axes[0]) == plots.NO_VERDICT
+    assert said(figure.axes[0]) == figures.NO_VERDICT
     assert figure.get_supxlabel() == ""  # nothing is bold
     blocks = {"pz": nothing, "baselines": (["ce", "bl"], np.array([[0.5, np.nan]]))}
     figure = plots.heat_map(["10 %"], blocks, "noise rate", "F1", tmp_path / "a.png")
-    assert [said(axes) for axes in figure.axes] == [plots.NO_VERDICT, ".500 –"]  # noqa: RUF001
+    assert [said(axes) for axes in figure.axes] == [figures.NO_VERDICT, ".500 –"]  # noqa: RUF001
 
 
 def test_histograms_of_four_losses_each_have_an_axis_to_read(tmp_path):
@@ -298,9 +298,9 @@ def test_histograms_of_four_losses_each_have_an_axis_to_read(tmp_path):
         assert any(
             tick.label1.get_visible() and tick.label1.get_text() for tick in axes.xaxis.get_major_ticks()
         )
-    assert [said(axes) for axes in figure.axes] == ["", "", "", plots.NO_VERDICT]
+    assert [said(axes) for axes in figure.axes] == ["", "", "", figures.NO_VERDICT]
     figure = plots.histograms({"ce": pairs["failed"]}, {}, "AUM (logits)", "cifar100", tmp_path / "a.svg")
-    assert said(figure.axes[0]) == plots.NO_VERDICT
+    assert said(figure.axes[0]) == figures.NO_VERDICT
     assert not len(figure.axes[0].get_xticks())
 
 
