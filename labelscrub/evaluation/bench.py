@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import importlib.util
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
@@ -88,6 +89,12 @@ def bench(
     trials = out / TRIALS
     jobs: list[Trial] = []
     notes: list[str] = []
+    drawing = importlib.util.find_spec("matplotlib") is not None
+    if not drawing:  # said before hours of training, not after
+        missing = EnvironmentProblem("plots need matplotlib", "pip install 'labelscrub[plots]'")
+        if experiment.view in showing.DYNAMICS:
+            raise missing
+        notes.append(f"no pictures: {missing.cause}; {missing.fix}")
     for dataset, train_on, chosen in load_all(experiment, out, data, settings, notes, progress):
         jobs += trials_of(experiment, dataset, chosen, train_on)
     jobs = list({job.folder(): job for job in jobs}.values())  # twice the same is no second trial
@@ -97,7 +104,7 @@ def bench(
         files = showing.show_dynamics(experiment, jobs, trials, out, progress, resume=resume)
         return Benched(experiment, [], (), files, tuple(notes))
     results = tuple(_sweep(jobs, trials, progress, resume=resume))
-    rows, files = showing.show(experiment, jobs, results, trials, out)
+    rows, files = showing.show(experiment, jobs, results, trials, out, drawing=drawing)
     return Benched(experiment, rows, results, files, tuple(notes))
 
 

@@ -31,7 +31,13 @@ PICTURES = ("png", "svg")
 
 
 def show(
-    experiment: Experiment, jobs: Sequence[Trial], results: Sequence[TrialResult], trials: Path, out: Path
+    experiment: Experiment,
+    jobs: Sequence[Trial],
+    results: Sequence[TrialResult],
+    trials: Path,
+    out: Path,
+    *,
+    drawing: bool,
 ) -> tuple[list[Row], tuple[Path, ...]]:
     """Write the table in three forms and the view's picture of each data set."""
     grouped = cells(results)
@@ -40,7 +46,7 @@ def show(
     page = heading + as_markdown(rows) + "\n" + trained(results) + "\n"
     texts = {"json": as_json(rows, results), "csv": as_csv(rows), "md": page.encode()}
     files = [_write(out / f"{experiment.name}.{suffix}", content) for suffix, content in texts.items()]
-    for name in dict.fromkeys(cell.dataset for cell in grouped):
+    for name in dict.fromkeys(cell.dataset for cell in grouped) if drawing else ():
         own = [cell for cell in grouped if cell.dataset == name]
         if experiment.view == "margins":
             files += _margins(experiment, [job for job in jobs if job.dataset.name == name], trials, out)

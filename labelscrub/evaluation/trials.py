@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import json
 import time
@@ -133,6 +134,7 @@ class Trial:
         return hashlib.sha256(json.dumps(deciding, sort_keys=True).encode()).hexdigest()
 
 
+@functools.cache  # asked for each trial again, and a sweep has thousands
 def content_digest(dataset: Dataset) -> str:
     """SHA-256 of images, labels, groups and classes without an image, wherever they lie."""
     import numpy as np

@@ -250,6 +250,17 @@ def test_a_training_that_diverges_is_a_result_too(source: Path, tmp_path: Path) 
     assert (benched.rows[0].failed, benched.rows[0].trials) == (1, 1)
 
 
+def test_without_matplotlib_there_are_tables_and_a_note(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    benched = run("figure7", source, tmp_path, dataclasses.replace(FEW, rates=(0.1, 0.2)))
+    assert {file.suffix for file in benched.files} == {".json", ".csv", ".md"}
+    assert any("labelscrub[plots]" in note for note in benched.notes)
+    with pytest.raises(EnvironmentProblem, match="plots need matplotlib"):
+        run("figure3", source, tmp_path)
+
+
 def test_a_stored_trial_that_had_no_weights_says_so(
     source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
