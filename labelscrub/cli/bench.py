@@ -133,9 +133,12 @@ def bench(
     """
     from labelscrub.evaluation.bench import Changes
     from labelscrub.evaluation.bench import bench as run
-    from labelscrub.evaluation.experiments import parse_delays, parse_losses, parse_rates
+    from labelscrub.evaluation.experiments import find_experiment, parse_delays, parse_losses, parse_rates
     from labelscrub.evaluation.loading import DataOptions
+    from labelscrub.evaluation.showing import DYNAMICS
 
+    if format == "markdown" and find_experiment(experiment).view in DYNAMICS:
+        raise UsageError(f"{experiment} has no table: it is a picture", "leave out --format markdown")
     changes = Changes(
         rates=parse_rates(rates) if rates is not None else None,
         trials=trials,
@@ -167,10 +170,8 @@ def bench(
         _print(benched, brief=quiet)
     else:
         suffix = {"json": ".json", "markdown": ".md"}[format]
-        wanted = [file for file in benched.files if file.suffix == suffix]
-        if not wanted:
-            raise UsageError(f"{experiment} has no table: it is a picture", "leave out --format markdown")
-        typer.echo(wanted[0].read_bytes(), nl=False)
+        table = next(file for file in benched.files if file.suffix == suffix)
+        typer.echo(table.read_bytes(), nl=False)
     failures = [result.failure for result in benched.results if result.failure]
     if failures and len(failures) == len(benched.results):
         raise ModelError(

@@ -150,10 +150,10 @@ def _other(train_on: str | None, name: str, experiment: Experiment) -> str:
 
 
 def _known_name(name: str) -> str:
-    """FASHION-MNIST and fashion_mnist are fashion-mnist, unless there is a file or folder of that name."""
-    from labelscrub.evaluation.dataset_files import KNOWN
+    """FASHION-MNIST is fashion-mnist and cifar-10 is cifar10; odd spellings only where no path is so called."""
+    from labelscrub.evaluation.dataset_files import KNOWN, SPELLINGS
     from labelscrub.evaluation.published import dataset_key
 
     keys = {dataset_key(known): known for known in KNOWN}
-    is_path = name not in KNOWN and (Path(name).exists() or "/" in name or "." in name)
+    is_path = name not in SPELLINGS and (Path(name).exists() or "/" in name or "." in name)
     return name if is_path else keys.get(dataset_key(name), name)

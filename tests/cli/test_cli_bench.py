@@ -48,6 +48,7 @@ def test_ours_beside_the_published(source: str, tmp_path: Path, capsys: pytest.C
         (["table1", "--data", "cifar10", "--data-root", "shapes"], "cifar"),
         (["table1", "--data", "shapes", "--image-size", "9", "--network", "fastt"], "--network 'fastt'"),
         (["table1", "--loss", "ce"], "--loss"),
+        (["figure3", "--format", "markdown"], "figure3 has no table: it is a picture"),
         (["table1", "--delays", "0,1"], "--delays has no effect on table1"),
         (["figure11", "--delay", "1"], "--delay has no effect on figure11"),
     ],

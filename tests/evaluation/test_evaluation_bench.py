@@ -372,3 +372,23 @@ def test_half_a_trial_of_another_machine_is_not_mixed(name: str, source: Path, t
     assert caught.value.fix == f"delete {folder}: then this trial begins anew"
     shutil.rmtree(folder)
     assert run(name, source, tmp_path).files
+
+
+@pytest.mark.parametrize(
+    ("typed", "meant"),
+    [
+        ("cifar-10", "cifar10"),  # also beside a folder of that name: ./cifar-10 means the folder
+        ("./cifar-10", "./cifar-10"),
+        ("FASHION_MNIST", "fashion-mnist"),
+        ("mine", "mine"),
+        ("mnist.csv", "mnist.csv"),
+    ],
+)
+def test_data_sets_known_by_name(
+    typed: str, meant: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from labelscrub.evaluation import loading
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "cifar-10").mkdir()
+    assert loading._known_name(typed) == meant
