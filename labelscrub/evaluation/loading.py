@@ -150,7 +150,7 @@ def _other(train_on: str | None, name: str, experiment: Experiment) -> str:
 
 
 def _known_name(name: str) -> str:
-    """FASHION-MNIST is fashion-mnist and cifar-10 is cifar10; odd spellings only where no path is so called."""
+    """FASHION-MNIST is fashion-mnist and cifar-10 is cifar10; odd spellings only where no path has them."""
     from labelscrub.evaluation.dataset_files import KNOWN, SPELLINGS
     from labelscrub.evaluation.published import dataset_key
 
