@@ -111,6 +111,33 @@ class EpochRecord:
 
 
 @dataclass(frozen=True, eq=False)
+class Plants:
+    """M labels that training made wrong on purpose, to see what a wrong label looks like here."""
+
+    index: NDArray[np.int64]
+    """(M,) the image; each is planted in at most one fold."""
+    label: NDArray[np.int32]
+    """(M,) the wrong label it was trained with."""
+    fold: NDArray[np.int16]
+    """(M,) in whose training."""
+    late_margin: NDArray[np.float32]
+    """(M,) as `Evidence.late_margin`, of the planted label."""
+
+
+@dataclass(frozen=True, eq=False)
+class Evidence:
+    """What `--method calibrated` reads beside predictions; of no image while a planted label stood in."""
+
+    train_probs: NDArray[np.float32]
+    """(N, K) softmax in the passes that trained on the image, mean over epochs and folds."""
+    late_margin: NDArray[np.float32]
+    """(N,) margin of the given label in logits, mean over the last epochs of its training folds."""
+    mean_logits: NDArray[np.float32]
+    """(N, K) out of fold, mean over the epochs."""
+    plants: Plants
+
+
+@dataclass(frozen=True, eq=False)
 class Predictions:
     """What training hands to detection; what `--pred-probs` brings has `fold` all -1 and `aum` all NaN.
 
@@ -128,6 +155,8 @@ class Predictions:
     aum_threshold: NDArray[np.float32] | None = None
     """(N,) with `--method aum`: the threshold-sample percentile of the run that judged the image."""
     history: tuple[EpochRecord, ...] = ()
+    evidence: Evidence | None = None
+    """With `--method calibrated`."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -153,7 +182,7 @@ class Findings:
     """(N,) p(given) minus the largest other probability, in -1..1."""
     aum: NDArray[np.float32]
     error_probability: NDArray[np.float32]
-    """(N,) NaN where not calibrated."""
+    """(N,) P(given label is wrong), in 0..1; NaN where not calibrated or not assessed."""
     fold: NDArray[np.int16]
     assessed: NDArray[np.bool_]
     """(N,) False for images of classes that can't be judged: too small, all in one fold, or not learnt."""
@@ -197,6 +226,40 @@ class ConfusedPair:
 
 
 @dataclass(frozen=True)
+class Calibration:
+    """What `--method calibrated` says of the data set: all JSON-ready but NaN."""
+
+    images: int
+    """Assessed ones: what the rates are shares of."""
+    noise_rate: float
+    """Share of labels estimated wrong, 0..1: mean error probability."""
+    low: float
+    """Lower end of the 95 % interval of `noise_rate`."""
+    high: float
+    aim: str
+    """What the cut was chosen for: "f1", "precision=0.9", "recall=0.95"."""
+    cut: float
+    """Smallest error probability listed; NaN where none is."""
+    expected_precision: float
+    """Of the suspects: mean error probability; NaN where none is listed."""
+    expected_recall: float
+    """Share of the wrong labels that is listed; NaN where none is expected to be wrong."""
+    expected_f1: float
+    transition: tuple[tuple[float, ...], ...]
+    """(K, K) P(given = column | true = row), in class order; a row of NaN where nothing is known."""
+
+    @property
+    def wrong(self) -> int:
+        """Labels estimated wrong."""
+        return round(self.noise_rate * self.images)
+
+    @property
+    def interval(self) -> tuple[int, int]:
+        """`low` and `high` as numbers of labels."""
+        return round(self.low * self.images), round(self.high * self.images)
+
+
+@dataclass(frozen=True)
 class Summary:
     """The run in figures: all JSON-ready, what `run.json` stores and `check` gates on."""
 
@@ -221,6 +284,8 @@ class Summary:
     not_assessed: tuple[str, ...]
     """Classes with fewer images than folds, or all in one fold; with --train-on, with too few in a source."""
     notes: tuple[str, ...] = ()
+    calibration: Calibration | None = None
+    """With `--method calibrated`; then `estimated_noise_rate` is its own, also in `classes`."""
 
     @property
     def suspect_rate(self) -> float:

@@ -13,10 +13,11 @@ import labelscrub
 
 PACKAGE = Path(labelscrub.__file__).parent
 STAGES = {"data", "training", "detection", "reporting", "curation"}
-BASE = {"errors", "config", "records", ""}  # "" is the package itself: its version
+BASE = {"errors", "config", "config_files", "records", ""}  # "" is the package itself: its version
 MAY_IMPORT = {
     "errors": {""},
     "config": BASE,
+    "config_files": BASE,
     "records": BASE,
     "store": BASE | {"store_files", "store_lock"},
     "store_files": BASE,

@@ -11,7 +11,8 @@ from typing import Annotated, Any
 
 import typer
 
-from labelscrub.config import GROUPS, all_settings, flag, read_settings
+from labelscrub.config import GROUPS, all_settings, flag
+from labelscrub.config_files import read_settings
 
 PANELS = {"source": "Source", "training": "Training", "detection": "Detection"}
 

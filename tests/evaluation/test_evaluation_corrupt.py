@@ -14,7 +14,8 @@ import pytest
 from pictures import QUICK, picture, write_csv, write_folder
 
 from labelscrub import detect
-from labelscrub.config import Settings, all_settings, parse_value
+from labelscrub.config import Settings, all_settings
+from labelscrub.config_files import parse_value
 from labelscrub.data import read_source
 from labelscrub.errors import DataError, UsageError
 from labelscrub.evaluation.corrupt import corrupt
