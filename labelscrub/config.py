@@ -12,6 +12,7 @@ from typing import Any
 from labelscrub.errors import UsageError
 
 LOSSES = ("ce", "focal", "gce", "anl-ce", "anl-fl", "bl", "pz")
+AUTO = "auto"  # as a loss: one of LOSSES that planted wrong labels speak for; see training.tuning
 METHODS = ("cl", "aum", "calibrated")
 FILTERS = ("both", "by-class", "by-noise-rate")
 SCORES = ("auto", "self-confidence", "normalized-margin", "aum", "error-probability")
@@ -96,8 +97,9 @@ class TrainingSettings(_Checked):
 
     loss: str = setting(
         "pz",
-        "Training loss (Hard Samples, Bad Labels; sections 3.2 and 4).",
-        choices=LOSSES,
+        "Training loss (Hard Samples, Bad Labels; sections 3.2 and 4); auto: short trainings choose it, with "
+        "its parameters.",
+        choices=(*LOSSES, AUTO),
         shown="pz; ce with --method calibrated",
     )
     gamma: float | None = setting(
@@ -254,7 +256,12 @@ LOSS_DELAY = {"pz": 1}  # epochs of cross-entropy first; 0 for the others (paper
 
 
 def loss_parameters(training: TrainingSettings) -> dict[str, float]:
-    """The parameters of the chosen loss, defaults filled in: {"cutoff": 0.02} for pz."""
+    """The parameters of the chosen loss, defaults filled in: {"cutoff": 0.02} for pz; AUTO has none."""
+    if training.loss == AUTO:
+        raise UsageError(
+            f"{flag('loss')} {AUTO} needs images that are trained on, and those judged are not",
+            "leave out --train-on, or take the loss that `labelscrub tune` names for the images trained on",
+        )
     defaults = LOSS_PARAMETERS[training.loss]
     given = {name: getattr(training, name) for name in defaults}
     return {name: defaults[name] if value is None else value for name, value in given.items()}
@@ -267,7 +274,12 @@ def loss_delay(training: TrainingSettings) -> int:
 
 def reject_unused_loss_parameters(training: TrainingSettings) -> None:
     """A parameter the chosen loss does not have is a mistake, not a no-op."""
-    legal = LOSS_PARAMETERS[training.loss]
+    legal = LOSS_PARAMETERS.get(training.loss, {})  # AUTO has none
+    if training.loss == AUTO and training.delay is not None:
+        raise UsageError(
+            f"{flag('delay')} has no effect with {flag('loss')} {AUTO}, which chooses it too",
+            f"leave {flag('delay')} out, or choose a loss",
+        )
     for name in ("gamma", "cutoff", "q", "alpha", "beta", "l1"):
         if getattr(training, name) is not None and name not in legal:
             owners = ", ".join(loss for loss, parameters in LOSS_PARAMETERS.items() if name in parameters)

@@ -1,10 +1,10 @@
-"""`labelscrub bench`: the paper's experiments, our figures beside the published ones."""
+"""`labelscrub bench`: the paper's experiments, our figures beside the published ones; and our own."""
 
 from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 # --losses and the experiment decide these; nothing here is sorted by a score.
-@takes_settings(without=("loss", "gamma", "cutoff", "q", "alpha", "beta", "l1", "method", "score"))
+@takes_settings(without=("loss", "gamma", "cutoff", "q", "alpha", "beta", "l1", "method", "aim", "score"))
 def bench(
     experiment: Annotated[str, typer.Argument(help="One of the names above.", show_default=False)],
     data: Annotated[
@@ -67,10 +67,11 @@ def bench(
         typer.Option("--trials", min=1, help="Trials of each cell.", show_default="the experiment's"),
     ] = None,
     noise: Annotated[
-        Literal["uniform", "pair", "given"] | None,
+        Literal["none", "uniform", "pair", "confusable", "given"] | None,
         typer.Option(
             "--noise",
-            help="How labels are made wrong; given: they are wrong as they come, see --truth.",
+            help="How labels are made wrong. confusable: to what a model of the true labels takes them for; "
+            "none: not at all; given: they are wrong as they come, see --truth.",
             show_default="the experiment's",
         ),
     ] = None,
@@ -124,6 +125,7 @@ def bench(
     figure7           precision and recall by noise rate
     figure8 to 10     F1 by parameter
     figure11          F1 by delay
+    calibrated        ours: what --method calibrated expects, beside what is true
 
     Each trial is stored when it ends: the same command goes on where it stopped.
 
@@ -192,7 +194,10 @@ def _print(benched: Benched, *, brief: bool) -> None:
         console.print(Text(printable(line)), soft_wrap=True)
 
     rows = benched.rows
-    if rows:
+    if benched.experiment.view == "calibrated":
+        _print_calibrated(console, benched)
+        say(trained(benched.results))
+    elif rows:
         by_delay = len({row.delay for row in rows if row.loss in benched.experiment.sweep}) > 1
         table = Table(title=benched.experiment.title, title_justify="left", box=None, pad_edge=False)
         for name in ("data", "noise", "loss", "metric"):
@@ -205,14 +210,41 @@ def _print(benched: Benched, *, brief: bool) -> None:
         say(trained(benched.results))
         for why in dict.fromkeys(row.why for row in rows if row.published_mean is not None and row.why):
             say(f"* not as published: {why}")
-        for why in dict.fromkeys(row.failure for row in rows if row.failed):
-            say(f"failed: {why}")
+    for why in dict.fromkeys(row.failure for row in rows if row.failed):
+        say(f"failed: {why}")
     if brief and rows:
         return
     for note in benched.notes:
         say(f"note: {note}")
     for file in benched.files:
         say(str(file))
+
+
+def _print_calibrated(console: Any, benched: Benched) -> None:
+    """A table a data set that fits 80 columns; the Markdown file has all columns, and every spread."""
+    from rich.table import Table
+    from rich.text import Text
+
+    from labelscrub.evaluation.calibrated_tables import COLUMNS, lines_of
+
+    columns = [column for column in COLUMNS if column.brief]
+    lines = lines_of(benched.rows)
+    several = len({line.loss for line in lines}) > 1
+    console.print(Text(benched.experiment.title, "italic"))
+    for dataset in dict.fromkeys(line.dataset for line in lines):
+        table = Table(box=None, pad_edge=False, collapse_padding=True)
+        table.add_column(Text(printable(Path(dataset).name)), overflow="fold")
+        for column in columns:
+            table.add_column(column.brief, justify="right", overflow="fold")
+        for line in (line for line in lines if line.dataset == dataset):
+            name = ", ".join(filter(None, (line.noise, line.loss if several else "", line.failed)))
+            cells = (line.cell(column, spread=column is columns[0]) for column in columns)
+            table.add_row(*map(Text, (name, *cells)))
+        console.print("", table, sep="\n")
+    console.print()
+    for column in columns:
+        two = "expected / true " if len(column.metrics) > 1 else ""
+        console.print(Text(f"{column.brief:<10} {two}{column.meaning}", "dim"))
 
 
 def _line(row: Row, by_delay: bool) -> list[str]:
@@ -225,7 +257,7 @@ def _line(row: Row, by_delay: bool) -> list[str]:
     delay = f"delay={row.delay}" if by_delay else ""
     return [
         printable(Path(row.dataset).name),
-        row.noise if row.noise == "given" else f"{row.noise} {row.noise_rate:g}",
+        row.noise if row.noise in ("given", "none") else f"{row.noise} {row.noise_rate:g}",
         " ".join(filter(None, (row.loss, row.parameter, delay))),
         row.metric,
         ours,

@@ -46,6 +46,17 @@ def check(
             "--max-suspects", min=0, help="Largest number of suspects that passes.", show_default=False
         ),
     ] = None,
+    max_noise_rate: Annotated[
+        float | None,
+        typer.Option(
+            "--max-noise-rate",
+            min=0,
+            max=1,
+            help="With --method calibrated: largest share of wrong labels that passes. Fails only where the "
+            "whole 95 % interval is above it.",
+            show_default=False,
+        ),
+    ] = None,
     format: Annotated[
         Literal["text", "json", "markdown"], typer.Option("--format", help="Form of the verdict on stdout.")
     ] = "text",
@@ -67,6 +78,8 @@ def check(
     On a stored run only the limits count: it is judged as it was made.
 
     Example: labelscrub check labelscrub-out --max-rate 0.03
+
+    Of a run with --method calibrated: labelscrub check labelscrub-out --max-noise-rate 0.02
     """
     from labelscrub import pipeline
     from labelscrub.reporting import verdict
@@ -76,6 +89,7 @@ def check(
             source,
             max_rate=max_rate,
             max_suspects=max_suspects,
+            max_noise_rate=max_noise_rate,
             train_on=train_on,
             train_split=train_split,
             out=out,

@@ -80,6 +80,11 @@ def detect(
 
     Example: labelscrub detect ./images --loss pz --cutoff 0.05
 
+    How many labels are wrong, and how sure: labelscrub detect ./images --method calibrated
+
+    A list of which 90 % are expected to be wrong: labelscrub detect ./images --method calibrated
+    --aim precision=0.9
+
     Judged by a network trained on other images: labelscrub detect --train-on ./train --judge ./test
     """
     from labelscrub import pipeline

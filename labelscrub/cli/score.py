@@ -14,8 +14,9 @@ from labelscrub.cli.console import ProgressDisplay, printable, result_console
 from labelscrub.cli.options import DEFAULT_OUT, Debug, Quiet, Run
 
 if TYPE_CHECKING:
+    from labelscrub.evaluation.expectation import Expectation
     from labelscrub.evaluation.metrics import Detected
-    from labelscrub.evaluation.score import Score
+    from labelscrub.evaluation.score import MethodScore, Score
 
 _MEANINGS = (
     ("precision", "share of the suspects whose label is wrong"),
@@ -24,6 +25,10 @@ _MEANINGS = (
     ("balanced accuracy", "recall, averaged with the share of right labels left alone"),
     ("average precision", "1 ranks every wrong label first; a random order gets {share:.3f}"),
     ("best F1", "of the best cut through the ranking; only the truth tells it"),
+)
+_CALIBRATED = (
+    ("expected", "what the run said without knowing the truth"),
+    ("calibration error", "mean distance of error probabilities from shares of wrong labels; 0 is best"),
 )
 
 
@@ -49,7 +54,11 @@ def score(
     by_class: Annotated[bool, typer.Option("--by-class", help="Also a line for each given label.")] = False,
     plot: Annotated[
         Path | None,
-        typer.Option("--plot", help="Draw precision against recall (.png .svg .pdf).", show_default=False),
+        typer.Option(
+            "--plot",
+            help="Draw precision against recall (.png .svg .pdf); of a calibrated run also its reliability.",
+            show_default=False,
+        ),
     ] = None,
     format: Annotated[
         Literal["text", "json"], typer.Option("--format", help="What goes to stdout.")
@@ -81,16 +90,20 @@ def _print(scored: Score, *, by_class: bool, plot: Path | None) -> None:
     console = result_console()
     console.print(_text(headline(scored), "bold"), soft_wrap=True)
     counts = ("suspects", "found", "precision", "recall", "F1", "balanced accuracy")
-    rows = [
-        (" ".join(filter(None, (m.method, m.filter, "(this run)" if m.used else ""))), *_cells(m.detected))
-        for m in scored.methods
-    ]
+    rows = [(_method(m), *_cells(m.detected)) for m in scored.methods]
     _table(console, "method and filter", counts, rows)
     best = [
         (r.score, _number(r.average_precision), _number(r.best.f1), f"{r.best.suspects:,}")
         for r in scored.rankings
     ]
     _table(console, "ranking", ("average precision", "best F1", "cut after"), best)
+    meanings = [*_MEANINGS]
+    if scored.expectation is not None:
+        meanings += _CALIBRATED
+        expected = _expected(scored.expectation)
+        judged = scored.expectation.detected.images
+        whose = "this run" if judged == scored.detected.images else f"this run, {judged:,} images assessed"
+        _table(console, whose, ("expected", "95 % interval", "true"), expected)
     if by_class:
         classes = [
             (c.label, f"{c.detected.images:,}", f"{c.detected.planted:,}", *_cells(c.detected)[:-1])
@@ -99,7 +112,7 @@ def _print(scored: Score, *, by_class: bool, plot: Path | None) -> None:
         _table(console, "given label (this run)", ("images", "wrong", *counts[:-1]), classes)
     share = scored.detected.planted / scored.detected.images
     console.print()
-    for name, meaning in _MEANINGS:
+    for name, meaning in meanings:
         console.print(_text(f"{name:<18} {meaning.format(share=share)}", "dim"))
     for note in scored.notes:
         console.print(_text(f"note: {note}", "yellow"), soft_wrap=True)
@@ -115,6 +128,27 @@ def headline(scored: Score) -> str:
         sentence += f", {d.found:,} of them among the run's {d.suspects:,} suspects"
     unknown = f" ({scored.unknown:,} images of unknown true label not counted)" if scored.unknown else ""
     return sentence + unknown
+
+
+def _method(m: MethodScore) -> str:
+    """cl by-class; calibrated, aim f1 (this run)."""
+    name = f"{m.method}, aim {m.aim}" if m.aim else f"{m.method} {m.filter}"
+    return f"{name.strip()}{' (this run)' if m.used else ''}"
+
+
+def _expected(expectation: Expectation) -> list[tuple[str, ...]]:
+    c, pairs = expectation.calibration, expectation.pairs()
+    interval = f"{_percent(c.low)} to {_percent(c.high)}"
+    rows = [
+        (title, form(pairs[name][0]), interval if name == "noise_rate" else "", form(pairs[name][1]))
+        for title, name, form in (
+            ("noise rate", "noise_rate", _percent),
+            ("precision", "precision", _percent),
+            ("recall", "recall", _percent),
+            ("F1", "f1", _number),
+        )
+    ]
+    return [*rows, ("calibration error", "", "", _number(expectation.ece))]
 
 
 def _cells(d: Detected) -> tuple[str, ...]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from labelscrub.cli.console import duration, printable, result_console
 from labelscrub.records import Report, Summary
+from labelscrub.reporting.text import calibrated_sentence, calibration_figures, error_share
 
 TOP = 10
 NAME = 48  # characters of a label shown
@@ -14,9 +15,11 @@ NAME = 48  # characters of a label shown
 def print_summary(report: Report, *, brief: bool = False, verbose: bool = False) -> None:
     """Counts, noise rate, worst classes, confused pairs, the top ten, the files; one line where `brief`."""
     console = result_console()
-    console.print(_text(headline(report.summary), "bold"))
+    console.print(_text(headline(report.summary), "bold"), soft_wrap=brief or not console.is_terminal)
     if brief:
         return
+    if report.summary.calibration is not None:
+        console.print(_text(calibration_figures(report.summary.calibration)))
     console.print(_text(counts(report.summary)))
     _print_classes(console, report.summary)
     _print_top(console, report)
@@ -32,10 +35,13 @@ def print_summary(report: Report, *, brief: bool = False, verbose: bool = False)
 
 def headline(summary: Summary) -> str:
     """312 of 9,998 labels look wrong (3.1 %); estimated noise rate 4.0 %."""
-    sentence = (
-        f"{summary.suspects:,} of {summary.used:,} labels look wrong ({summary.suspect_rate:.1%}); "
-        f"estimated noise rate {summary.estimated_noise_rate:.1%}"
-    )
+    if summary.calibration is not None:
+        sentence = calibrated_sentence(summary.calibration, summary.suspects, summary.used)
+    else:
+        sentence = (
+            f"{summary.suspects:,} of {summary.used:,} labels look wrong ({summary.suspect_rate:.1%}); "
+            f"estimated noise rate {summary.estimated_noise_rate:.1%}"
+        )
     if summary.conflicts:
         sentence += f"; {summary.conflicts:,} images are copies with conflicting labels"
     return sentence
@@ -127,9 +133,11 @@ def _print_top(console: Any, report: Report) -> None:
     table.add_column("#", justify="right")
     table.add_column("given", overflow="fold")
     table.add_column("suggested", overflow="fold")
-    table.add_column("score", justify="right")
+    calibrated = report.summary.calibration is not None
+    table.add_column("wrong" if calibrated else "score", justify="right")
     table.add_column("image", overflow="fold")
     for row in map(report.row, shown):
         labels = (_text(_name(row[name])) for name in ("given_label", "suggested_label"))
-        table.add_row(str(row["rank"]), *labels, f"{row['score']:.3f}", _text(row["path"]))
+        sure = error_share(row["error_probability"]) if calibrated else f"{row['score']:.3f}"
+        table.add_row(str(row["rank"]), *labels, sure, _text(row["path"]))
     console.print("", table, sep="\n")

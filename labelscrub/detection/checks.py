@@ -256,6 +256,24 @@ def check_aum(
             )
 
 
+def check_evidence(predictions: Predictions) -> None:
+    """UsageError where --method calibrated's evidence was not recorded, ModelError where it is not finite."""
+    evidence = predictions.evidence
+    if evidence is None:
+        raise UsageError(
+            "--method calibrated needs what its own training records: planted labels and training dynamics",
+            "leave out --pred-probs, name a finished run of --method calibrated, or use --method cl",
+        )
+    for name, values in (
+        ("in-training probabilities", evidence.train_probs),
+        ("late margins", evidence.late_margin),
+        ("mean logits", evidence.mean_logits),
+        ("late margins of planted labels", evidence.plants.late_margin),
+    ):
+        if not np.isfinite(values).all():
+            raise ModelError(f"the {name} are not all finite", DIVERGED)
+
+
 def _images(count: int) -> str:
     return "1 image" if count == 1 else f"{count} images"
 

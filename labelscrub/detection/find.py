@@ -7,14 +7,19 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from labelscrub.config import DetectionSettings
+from labelscrub.config import DetectionSettings, parse_aim
 from labelscrub.detection import aum, checks, confident_learning
+from labelscrub.detection.calibrated import Estimate, calibrate, choose_cut, expect
 from labelscrub.detection.duplicates import best_supported
 from labelscrub.detection.score import margins, rank, ranking
 from labelscrub.detection.summary import Assessment, assess
 from labelscrub.detection.why import reasons
-from labelscrub.records import Findings, Predictions
+from labelscrub.records import Calibration, Findings, Predictions
 
+IMAGE_DEPENDENT = (
+    "labels look wrong more often where images are hard to tell apart: the model takes some such errors for "
+    "right, so more labels may be wrong than estimated, and the list may hold a smaller share of them"
+)
 SMALLEST_CLASS = 2  # with one image of a class, nothing says what the class looks like
 
 
@@ -41,6 +46,8 @@ def find_errors(
         checks.check_aum(predictions, asked_by="--method aum")
     elif settings.score == "aum":
         checks.check_aum(predictions, asked_by="--score aum")
+    if settings.method == "calibrated":
+        checks.check_evidence(predictions)
     found = margins(predictions.pred_probs, labels)
     checks.check_better_than_chance(found.predicted, labels, classes, brought=brought)
     checks.check_every_fold(found.predicted, labels, predictions.fold, len(classes))
@@ -52,6 +59,8 @@ def find_errors(
     checks.check_enough_classes(assessed, counts, smallest)
 
     by_class = by_noise_rate = np.zeros(len(labels), dtype=bool)
+    error_probability = np.full(len(labels), np.nan)
+    estimate: Estimate | None = None
     if settings.method == "aum":
         assert predictions.aum_threshold is not None  # check_aum
         proposed = aum.propose(predictions.aum, predictions.aum_threshold, labels, assessed)
@@ -65,6 +74,11 @@ def find_errors(
             "by-class": by_class,
             "by-noise-rate": by_noise_rate,
         }[settings.filter]
+        if settings.method == "calibrated":
+            estimate = calibrate(predictions, labels, assessed)
+            error_probability = estimate.error_probability
+            proposed = choose_cut(error_probability, parse_aim(settings.aim)).listed
+            noise_rate, class_noise_rates = estimate.noise_rate, estimate.class_noise_rates
 
     best = best_supported(predictions.pred_probs, labels, conflict, assessed)
     overruled = (best >= 0) & (best != labels) & assessed[labels]
@@ -72,7 +86,10 @@ def find_errors(
     suggested = np.where(overruled, best, np.where(suspect, found.other, found.predicted)).astype(np.int32)
 
     score, notes = _score(settings, predictions)
-    key, shown = ranking(score, found, predictions, method=settings.method)
+    calibration = None if estimate is None else _calibration(estimate, suspect, settings.aim)
+    if estimate is not None and estimate.depends_on_image:
+        notes.append(IMAGE_DEPENDENT)
+    key, shown = ranking(score, found, predictions, error_probability, method=settings.method)
     findings = Findings(
         rank=rank(key, suspect, conflict, rows),
         given=labels.astype(np.int32),
@@ -84,16 +101,45 @@ def find_errors(
         self_confidence=found.p_given.astype(np.float32),
         normalized_margin=(found.p_given - found.p_other).astype(np.float32),
         aum=predictions.aum,
-        error_probability=np.full(len(labels), np.nan, dtype=np.float32),
+        error_probability=error_probability.astype(np.float32),
         fold=predictions.fold,
         assessed=assessed[labels],
         conflict=conflict,
         why=reasons(found, predictions, labels, classes, rows, suspect, conflict, method=settings.method),
     )
     assessment = assess(
-        labels, found.predicted, suggested, suspect, classes, assessed, noise_rate, class_noise_rates, notes
+        labels,
+        found.predicted,
+        suggested,
+        suspect,
+        classes,
+        assessed,
+        noise_rate,
+        class_noise_rates,
+        notes,
+        calibration,
     )
     return findings, assessment
+
+
+def _calibration(
+    estimate: Estimate,
+    suspect: NDArray[np.bool_],  # (N,)
+    aim: str,
+) -> Calibration:
+    cut = expect(estimate.error_probability, suspect)
+    return Calibration(
+        images=int(np.isfinite(estimate.error_probability).sum()),
+        noise_rate=estimate.noise_rate,
+        low=estimate.low,
+        high=estimate.high,
+        aim=aim,
+        cut=cut.smallest,
+        expected_precision=cut.precision,
+        expected_recall=cut.recall,
+        expected_f1=cut.f1,
+        transition=tuple(tuple(row) for row in estimate.transition.tolist()),
+    )
 
 
 def _in_one_fold(
@@ -113,6 +159,8 @@ def _score(settings: DetectionSettings, predictions: Predictions) -> tuple[str, 
     """The score that `auto` means here, and what to tell the user about it."""
     if settings.score != "auto":
         return settings.score, []
+    if settings.method == "calibrated":
+        return "error-probability", []
     finite = np.isfinite(predictions.aum)
     if finite.all():
         return "aum", []

@@ -6,7 +6,9 @@
 | `normalized-margin` | (1 + max over k != given of p(k) - p(given)) / 2   | out-of-fold probability        |
 | `aum`               | sigmoid(-AUM)                                      | margin while trained on (best) |
 | `aum`, method aum   | sigmoid(threshold - AUM): above 0.5 is a suspect   | the same, per run              |
-| `auto`              | `aum` where it was recorded, else `self-confidence`|                                |
+| `error-probability` | P(the given label is wrong)                        | all of it, see `calibrated`    |
+| `auto`              | `error-probability` with method calibrated, `aum`  |                                |
+|                     | where it was recorded, else `self-confidence`      |                                |
 
 Symbols: N images, K classes.
 """
@@ -59,16 +61,20 @@ def margins(
 
 
 def ranking(
-    score: str,  # self-confidence, normalized-margin or aum
+    score: str,  # self-confidence, normalized-margin, aum or error-probability
     found: Margins,
     predictions: Predictions,
+    error_probability: NDArray[np.float64],  # (N,) NaN where not calibrated or not assessed
     *,
-    method: str,  # cl or aum
+    method: str,  # cl, aum or calibrated
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """(N,) what to sort by, falling, and (N,) the score shown.
 
     They differ for AUM only: its sigmoid is exactly 1 below about -37 logits, where the order must not end.
     """
+    if score == "error-probability":
+        wrong = np.nan_to_num(error_probability, nan=0.0)  # not assessed: last
+        return wrong, wrong
     if score == "aum":
         key = -predictions.aum.astype(np.float64)
         if method == "aum" and predictions.aum_threshold is not None:

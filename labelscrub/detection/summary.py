@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from labelscrub.records import ClassSummary, ConfusedPair
+from labelscrub.records import Calibration, ClassSummary, ConfusedPair
 
 WEAK_ACCURACY = 0.5  # METHOD.md: at 46 % the robust losses lose to cross-entropy and cuts go wrong
 SYSTEMATIC_RATE = (
@@ -33,6 +33,7 @@ class Assessment:
     not_assessed: tuple[str, ...]
     """Classes with too few images, or all in one fold, or not learnt, in class order."""
     notes: tuple[str, ...]
+    calibration: Calibration | None = None
 
 
 def assess(
@@ -45,6 +46,7 @@ def assess(
     noise_rate: float,
     class_noise_rates: NDArray[np.float64],  # (K,) NaN where not assessed
     notes: Sequence[str],
+    calibration: Calibration | None = None,
 ) -> Assessment:
     """Count; `notes` are kept and added to."""
     num_classes = len(classes)
@@ -71,6 +73,7 @@ def assess(
         confused_pairs=pairs,
         not_assessed=tuple(s.label for s in summaries if s.images and not s.assessed),
         notes=(*notes, *_notes(summaries, pairs, accuracy, noise_rate)),
+        calibration=calibration,
     )
 
 

@@ -1,4 +1,4 @@
-"""An experiment of the paper on whatever data there is, its figures beside the published ones."""
+"""An experiment on whatever data there is, its figures beside the published ones where there are any."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import dataclasses
 import importlib.util
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,7 +16,7 @@ from labelscrub.errors import EnvironmentProblem, UsageError
 from labelscrub.evaluation.experiments import Experiment, find_experiment, trials_of
 from labelscrub.evaluation.loading import DataOptions, check_apart, load_all
 from labelscrub.evaluation.results import TrialResult
-from labelscrub.evaluation.trials import Trial, read_trial, run_trial
+from labelscrub.evaluation.trials import NoiseKind, Trial, read_trial, run_trial
 from labelscrub.records import Event, Progress, silent
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class Changes:
     rates: tuple[float, ...] | None = None
     trials: int | None = None
     losses: tuple[str, ...] | None = None
-    noise: str | None = None
+    noise: NoiseKind | None = None
     delays: tuple[int, ...] | None = None
 
     def applied(self, experiment: Experiment) -> Experiment:
@@ -51,6 +51,8 @@ class Changes:
                     sweep[loss] = f"{sweep[loss]},{value.partition('=')[2]}" if loss in sweep else value
             given["sweep"] = sweep
             given["losses"] = tuple(text for text in self.losses if text.partition(":")[0] not in sweep)
+        if self.noise is not None:
+            given["noises"] = ()
         return dataclasses.replace(experiment, **given)
 
 
@@ -97,15 +99,25 @@ def bench(
         notes.append(f"no pictures: {missing.cause}; {missing.fix}")
     for dataset, train_on, chosen in load_all(experiment, out, data, settings, notes, progress):
         jobs += trials_of(experiment, dataset, chosen, train_on)
-    jobs = list({job.folder(): job for job in jobs}.values())  # twice the same is no second trial
+    jobs = _each_once(jobs)
     if not jobs:
         raise UsageError(f"{name} has no trial to run", "--trials, --rates and --losses need a value each")
     if experiment.view in showing.DYNAMICS:
         files = showing.show_dynamics(experiment, jobs, trials, out, progress, resume=resume)
         return Benched(experiment, [], (), files, tuple(notes))
-    results = tuple(_sweep(jobs, trials, progress, resume=resume))
+    # First, so that each is trained once, be it with --no-resume.
+    sweep = _each_once([*(job.reference for job in jobs if job.reference), *jobs])
+    done = dict(
+        zip([job.folder() for job in sweep], _sweep(sweep, trials, progress, resume=resume), strict=True)
+    )
+    results = tuple(done[job.folder()] for job in jobs)
     rows, files = showing.show(experiment, jobs, results, trials, out, drawing=drawing)
     return Benched(experiment, rows, results, files, tuple(notes))
+
+
+def _each_once(jobs: Iterable[Trial]) -> list[Trial]:
+    """Twice the same is no second trial."""
+    return list({job.folder(): job for job in jobs}.values())
 
 
 def _make_folder(out: Path) -> None:
@@ -136,6 +148,8 @@ def _reject_unused(experiment: Experiment, changes: Changes, data: DataOptions, 
             f"--rates has no effect on {experiment.name}: its labels are wrong as they come",
             "leave it out, or plant errors: --noise uniform",
         )
+    if experiment.noise_kinds == ("none",) and changes.rates is not None:
+        raise UsageError("--rates has no effect with --noise none: nothing is planted", "leave it out")
     if data.train_on is not None and not experiment.trains_on_other:
         raise UsageError(
             f"--train-on has no effect on {experiment.name}: its images judge each other", "leave it out"

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
+
+from labelscrub.evaluation.expectation import Expectation, compare_expectation
 
 if TYPE_CHECKING:
     import numpy as np
@@ -61,10 +64,15 @@ def compare_suspects(
     )
     known = truth != -1
     wrong = (given != truth)[known]
+
+    def f1(suspect: NDArray[np.bool_]) -> float:  # (N,)
+        # Where nothing is wrong, F1 is 0 whatever is listed: in a mean it would pass for a failure.
+        return m.detected(suspect[known], wrong).f1 if wrong.any() else math.nan
+
     found = m.detected(findings.is_suspect[known], wrong)
     doubt = 1 - findings.self_confidence[known].astype(np.float64)
     values = {
-        "f1": found.f1,
+        "f1": f1(findings.is_suspect),
         "precision": found.precision,
         "recall": found.recall,
         "balanced_accuracy": found.balanced_accuracy,
@@ -75,7 +83,29 @@ def compare_suspects(
         "estimated_noise_rate": assessment.estimated_noise_rate,
         "accuracy": float((predictions.pred_probs.argmax(1) == truth)[known].mean()),
     }
-    if trial.settings.detection.method == "cl":
-        values["f1_by_class"] = m.detected(findings.by_class[known], wrong).f1
-        values["f1_by_noise_rate"] = m.detected(findings.by_noise_rate[known], wrong).f1
+    if trial.settings.detection.method != "aum":
+        values["f1_by_class"] = f1(findings.by_class)
+        values["f1_by_noise_rate"] = f1(findings.by_noise_rate)
+    if assessment.calibration is not None:
+        values["f1_both"] = f1(findings.by_class & findings.by_noise_rate)
+        said, suspect = findings.error_probability[known], findings.is_suspect[known]
+        values |= _expected(compare_expectation(assessment.calibration, said, suspect, wrong))
+        order = np.nan_to_num(said, nan=0.0)  # not assessed: last
+        values["error_probability_average_precision"] = m.average_precision(order, wrong)
+        values["error_probability_best_f1"] = m.best_cut(order, wrong).f1
     return values
+
+
+def _expected(expectation: Expectation) -> dict[str, float]:
+    c = expectation.calibration
+    return {
+        "noise_rate_estimate": c.noise_rate,
+        "noise_rate_low": c.low,
+        "noise_rate_high": c.high,
+        "noise_rate_true": expectation.detected.noise_rate,
+        "noise_rate_covered": float(expectation.interval_holds),
+        "expected_precision": c.expected_precision,
+        "expected_recall": c.expected_recall,
+        "expected_f1": c.expected_f1,
+        "ece": expectation.ece,
+    }

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from labelscrub.evaluation.trials import Trial, trial_folder
+from labelscrub.evaluation.trials import PREDICTIONS, Trial, labels_of, trial_folder
 from labelscrub.records import Event, Progress
 from labelscrub.store import read_arrays
 
@@ -40,7 +40,7 @@ def run_trace(trial: Trial, trials: Path, progress: Progress, *, resume: bool) -
     from labelscrub.training import losses
     from labelscrub.training.trace import slope, trace_training
 
-    given, truth = trial.labels()
+    given, truth = labels_of(trial, trials, progress)
     images, classes = trial.dataset.images, trial.dataset.manifest.classes
     plan = training.plan_training(
         trial.settings.training, shape=images.pixels.shape, num_classes=len(classes)
@@ -69,7 +69,7 @@ def margins(trial: Trial, trials: Path) -> tuple[NDArray[np.float64], NDArray[np
     """AUM of the images with a correct and with a wrong label, from a finished trial's predictions."""
     import numpy as np
 
-    given, truth = trial.labels()
-    aum = read_arrays(trials / trial.folder() / "predictions.npz")["aum"].astype(np.float64)
+    given, truth = labels_of(trial, trials)
+    aum = read_arrays(trials / trial.folder() / PREDICTIONS)["aum"].astype(np.float64)
     known = truth != -1
     return aum[known & (given == truth)], aum[known & (given != truth)]

@@ -1,4 +1,4 @@
-"""The paper's experiments, read from experiments.toml, and the trials that each is made of."""
+"""The experiments of experiments.toml, the paper's and our own, and the trials that each is made of."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from dataclasses import dataclass, field
 from importlib.resources import files
 from typing import TYPE_CHECKING, Any, Literal
 
-from labelscrub.config import LOSS_PARAMETERS, LOSSES, Settings, nearest
+from labelscrub.config import LOSS_PARAMETERS, LOSSES, DetectionSettings, Settings, nearest
 from labelscrub.errors import UsageError
-from labelscrub.evaluation.trials import Noise, Trial, share_wrong
+from labelscrub.evaluation.trials import RATELESS, Noise, NoiseKind, Trial, share_wrong
 
 if TYPE_CHECKING:
     from labelscrub.evaluation.datasets import Dataset
 
 PUBLISHED_RATES = (0.1, 0.2, 0.3, 0.4)
 
-View = Literal["table", "rates", "sweep", "delay", "margins", "gradients", "probabilities"]
+View = Literal["table", "calibrated", "rates", "sweep", "delay", "margins", "gradients", "probabilities"]
 
 
 @dataclass(frozen=True)
@@ -60,8 +60,10 @@ class Experiment:
     """How it is shown: a table beside the published one, or one of the plots."""
     metric: str = "f1"
     method: str = "cl"
-    noise: Literal["uniform", "pair", "given"] = "uniform"
+    noise: NoiseKind = "uniform"
     """given: the data set's labels are wrong as they come, and it has the true ones too."""
+    noises: tuple[NoiseKind, ...] = ()
+    """Several kinds of noise; then `noise` does not count."""
     datasets: tuple[str, ...] = ()
     """The paper's; empty where it used one that has to be named with --data."""
     rates: tuple[float, ...] = ()
@@ -76,6 +78,11 @@ class Experiment:
     """Trains on the data set's training split as it is, and judges its test split."""
     training: Mapping[str, Any] = field(default_factory=dict)
     """Training settings for the experiment's own data sets, or for all where it has none; the user's win."""
+
+    @property
+    def noise_kinds(self) -> tuple[NoiseKind, ...]:
+        """Every kind of noise that is planted, or that the labels came with."""
+        return self.noises or (self.noise,)
 
     def loss_specs(self) -> tuple[LossSpec, ...]:
         """The losses, then those of the sweep."""
@@ -132,14 +139,20 @@ def trials_of(
     train_on: Dataset | None = None,  # with `trains_on_other`
 ) -> Iterator[Trial]:
     """Every trial on one data set: all cells once, then all of them again, so that a first mean is early."""
-    rates = experiment.rates if experiment.noise != "given" else (0.0,)
+    noises = [
+        Noise(kind, rate)
+        for kind in experiment.noise_kinds
+        for rate in ((0.0,) if kind in RATELESS else experiment.rates)
+    ]
     table = experiment.name if experiment.view == "table" else "table1"
-    share = share_wrong(dataset) if experiment.noise == "given" else 0.0
-    base, detection = settings.training, dataclasses.replace(settings.detection, method=experiment.method)
+    base = settings.training
+    # Only the filter is the user's: a score would change nothing, and what is compared is F1.
+    detection = DetectionSettings(method=experiment.method, filter=settings.detection.filter)
     for number in range(experiment.trials):
-        for rate in rates:
+        for noise in noises:
             for spec in experiment.loss_specs():
-                parameters = spec.parameters or _parameters(table, dataset.name, share or rate, spec.loss)
+                share = noise.rate if noise.kind != "given" else share_wrong(dataset)
+                parameters = spec.parameters or _parameters(table, dataset.name, share, spec.loss)
                 swept = spec.loss in experiment.sweep
                 for delay in experiment.delays if swept and experiment.delays else (base.delay,):
                     training = dataclasses.replace(
@@ -149,7 +162,7 @@ def trials_of(
                         seed=base.seed + number,
                     )
                     changed = dataclasses.replace(settings, training=training, detection=detection)
-                    yield Trial(dataset, Noise(experiment.noise, rate), changed, number, train_on)
+                    yield Trial(dataset, noise, changed, number, train_on)
 
 
 def _loss_settings(loss: str, parameters: Mapping[str, float]) -> dict[str, Any]:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from labelscrub.config import Settings
 from labelscrub.errors import DataError, EnvironmentProblem, LabelscrubError, UsageError
 from labelscrub.evaluation.experiments import Experiment, with_recipe
+from labelscrub.evaluation.trials import RATELESS
 from labelscrub.records import Progress
 from labelscrub.store import check_not_inside
 
@@ -69,12 +70,12 @@ def load_all(
         raise UsageError(
             f"{experiment.name} has no data set of its own here", "name a folder or manifest with --data"
         )
-    if experiment.noise == "given" and data.truth is None and data.given is None:
+    if "given" in experiment.noise_kinds and data.truth is None and data.given is None:
         raise UsageError(
             f"{experiment.name} compares with labels known to be true, and none are named",
             "name their column or file with --truth, or plant errors: --noise uniform --rates 0.2",
         )
-    if experiment.noise != "given" and not experiment.rates:
+    if not experiment.rates and any(kind not in RATELESS for kind in experiment.noise_kinds):
         raise UsageError(f"{experiment.name} has no noise rates of its own", "name them: --rates 0.2")
     stems = Counter(Path(name).stem for name in names)
     if twice := [stem for stem, count in stems.items() if count > 1]:
@@ -103,7 +104,7 @@ def load_all(
             notes.append(f"{name} left out: {error.cause}; {error.fix}")
             continue
         for loaded in filter(None, (dataset, train_on)):
-            folds = chosen.training.folds if train_on is None and experiment.method == "cl" else 0
+            folds = chosen.training.folds if train_on is None and experiment.method != "aum" else 0
             sources.require_trainable(loaded.manifest, loaded.images, chosen.source, folds)
             notes += [f"{loaded.name}: {note}" for note in (*loaded.manifest.notes, *loaded.images.notes)]
         if dataset.truth is not None and (unknown := int((dataset.truth == -1).sum())):

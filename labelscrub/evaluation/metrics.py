@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import ArrayLike, NDArray
 
+BINS = 15  # of probability, as Naeini et al. and Guo et al. have it
+
 
 @dataclass(frozen=True)
 class Detected:
@@ -30,6 +32,11 @@ class Detected:
     """Labels that are both."""
     images: int
     """N, all that were judged and whose true label is known."""
+
+    @property
+    def noise_rate(self) -> float:
+        """Share of the labels that is wrong; NaN without images."""
+        return _ratio(self.planted, self.images)
 
     @property
     def precision(self) -> float:
@@ -56,6 +63,17 @@ class Detected:
     def balanced_accuracy(self) -> float:
         """Mean of recall and specificity (Brodersen et al. 2010); NaN where either is."""
         return (self.recall + self.specificity) / 2
+
+
+@dataclass(frozen=True)
+class Bin:
+    """Images of about one probability: a point of a reliability diagram."""
+
+    images: int
+    probability: float
+    """Mean of what was said."""
+    wrong: float
+    """Share of the labels that is wrong, which should be the same."""
 
 
 @dataclass(frozen=True)
@@ -139,6 +157,40 @@ def precision_recall(
         return np.zeros(0), np.zeros(0)
     precision, recall, _ = precision_recall_curve(wrong, values)
     return precision, recall
+
+
+def reliability(
+    probability: ArrayLike,  # (N,) that the label is wrong, 0..1
+    wrong: NDArray[np.bool_],  # (N,)
+    bins: int = BINS,
+) -> tuple[Bin, ...]:
+    """Images by probability in bins of equal width, ((b - 1) / bins, b / bins], 0 in the first.
+
+    Empty bins are left out.
+    """
+    import numpy as np
+
+    values = _finite(probability)
+    place = np.searchsorted(np.arange(1, bins) / bins, values)
+    images = np.bincount(place, minlength=bins)
+    said, planted = np.bincount(place, values, bins), np.bincount(place, wrong, bins)
+    return tuple(
+        Bin(int(images[b]), float(said[b] / images[b]), float(planted[b] / images[b]))
+        for b in np.flatnonzero(images)
+    )
+
+
+def expected_calibration_error(
+    probability: ArrayLike,  # (N,) that the label is wrong, 0..1
+    wrong: NDArray[np.bool_],  # (N,)
+    bins: int = BINS,
+) -> float:
+    """How far probabilities are from shares: sum_b n_b / N |mean probability - share wrong| over the bins of
+    `reliability` with n_b images (Naeini et al. 2015). 0 is best; NaN without images.
+    """
+    found = reliability(probability, wrong, bins)
+    images = sum(b.images for b in found)
+    return math.fsum(b.images * abs(b.probability - b.wrong) for b in found) / images if images else math.nan
 
 
 def cohens_d(

@@ -66,8 +66,11 @@ def precision_recall_plot(
     points: Mapping[str, tuple[float, float]],
     title: str,
     target: Path,
+    reliability: Sequence[tuple[float, float]] = (),
 ) -> Figure:
     """All cuts of a score as a curve, single detectors as points, and the lines of equal F1 behind them.
+
+    With `reliability` a second panel: what error probabilities said against what was wrong.
 
     Args:
         curves: label -> precision (C,), recall (C,), by threshold in either direction.
@@ -75,12 +78,14 @@ def precision_recall_plot(
             the curve's colour; the others are black.
         title: data set, noise rate, number of images.
         target: the file to write.
+        reliability: mean error probability and share of wrong labels of each bin, by rising probability.
     """
     import numpy as np
 
-    figure = new_figure(5.6, title, width=6.6)
-    axes = figure.add_subplot(xlabel="recall: share of the wrong labels that is found", xlim=(0, 1.02))
-    axes.set(ylabel="precision: share of what is found that is wrong", ylim=(0, 1.02))
+    panels = 2 if reliability else 1
+    figure = new_figure(5.6, title, width=6.6 if panels == 1 else 11.6)
+    axes = figure.add_subplot(1, panels, 1, xlabel="recall: share of the wrong labels that is found")
+    axes.set(xlim=(0, 1.02), ylabel="precision: share of what is found that is wrong", ylim=(0, 1.02))
     for f1 in (0.3, 0.5, 0.7, 0.8, 0.9):
         line = np.linspace(f1 / (2 - f1), 1, 100)  # precision 1 at its left end
         axes.plot(line, f1 * line / (2 * line - f1), color="0.85", linewidth=0.8, zorder=0)
@@ -104,6 +109,11 @@ def precision_recall_plot(
         look |= {"markersize": 9, "markeredgecolor": "white"}
         drawn = axes.plot([at_recall], [at_precision], **look, zorder=3, clip_on=False)
         handles[label] = (*handles.get(label, ()), *drawn)
+    if reliability:
+        right = figure.add_subplot(1, 2, 2, xlabel="error probability, mean of a bin", xlim=(0, 1.02))
+        right.set(ylabel="share of the bin's labels that is wrong", ylim=(0, 1.02))
+        right.plot([0, 1], [0, 1], color="0.85", linewidth=0.8, zorder=0)  # as they should be
+        right.plot(*zip(*reliability, strict=True), color=COLOURS[0], marker=MARKERS[0], clip_on=False)
     legend_below(figure, handles)
     return save(figure, target)
 

@@ -18,11 +18,11 @@ class TrialResult:
     dataset: str
     """fashion-mnist, or a source as given."""
     noise: str
-    """uniform, pair, confusable, matrix, or given: the labels came wrong."""
+    """none, uniform, pair, confusable, matrix, or given: the labels came wrong."""
     noise_rate: float
     """Share of labels asked to be wrong, 0..1; with noise "given" the share that is."""
     method: str
-    """cl or aum."""
+    """cl, aum or calibrated."""
     loss: str
     parameters: dict[str, float]
     """Of the loss: {"cutoff": 0.005}."""

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from labelscrub.errors import DataError, UsageError
+from labelscrub.evaluation.expectation import Expectation, compare_expectation
 from labelscrub.evaluation.metrics import (
     BestCut,
     Detected,
@@ -34,7 +35,7 @@ class RankingScore:
     """How well a score sorts the wrong labels to the top, wherever one cuts."""
 
     score: str
-    """self-confidence, normalized-margin or aum; see `detection.score`."""
+    """self-confidence, normalized-margin, aum or error-probability; see `detection.score`."""
     average_precision: float
     best: BestCut
 
@@ -45,7 +46,9 @@ class MethodScore:
 
     method: str
     filter: str
-    """Of method cl; "" for aum."""
+    """Of method cl; "" for the others."""
+    aim: str
+    """Of method calibrated: "f1", "precision=0.9"; "" for the others."""
     used: bool
     """Whether it is the run's own."""
     detected: Detected
@@ -73,6 +76,8 @@ class Score:
     """Images that the run judged and whose true label is unknown: not counted anywhere."""
     rankings: tuple[RankingScore, ...]
     methods: tuple[MethodScore, ...]
+    expectation: Expectation | None
+    """Of a calibrated run."""
     classes: tuple[ClassScore, ...]
     """In class order, without those that no image has."""
     notes: tuple[str, ...]
@@ -99,9 +104,16 @@ class Score:
                 for ranking in self.rankings
             ],
             "methods": [
-                {"method": m.method, "filter": m.filter or None, "used": m.used, **_figures(m.detected)}
+                {
+                    "method": m.method,
+                    "filter": m.filter or None,
+                    "aim": m.aim or None,
+                    "used": m.used,
+                    **_figures(m.detected),
+                }
                 for m in self.methods
             ],
+            "calibration": None if self.expectation is None else self.expectation.to_json(),
             "classes": [{"label": c.label, **_figures(c.detected)} for c in self.classes],
             "notes": list(self.notes),
         }
@@ -138,6 +150,11 @@ def score_run(
     keys, key_notes = ranking_keys(stored)
     suspects, method_notes = suspects_by_method(stored)
     given, suspect = stored.given[known], stored.suspect[known]
+    expectation = None
+    if stored.calibration is not None:
+        said = stored.columns["error_probability"][known]
+        expectation = compare_expectation(stored.calibration, said, suspect, wrong)
+    aim = stored.settings.detection.aim
     return Score(
         run=str(run),
         source=str(stored.manifest.source),
@@ -149,9 +166,16 @@ def score_run(
             for name, key in keys.items()
         ),
         methods=tuple(
-            MethodScore(method, filter_, (method, filter_) == stored.own, detected(mask[known], wrong))
+            MethodScore(
+                method=method,
+                filter=filter_,
+                aim=aim if method == "calibrated" else "",
+                used=(method, filter_) == stored.own,
+                detected=detected(mask[known], wrong),
+            )
             for (method, filter_), mask in suspects.items()
         ),
+        expectation=expectation,
         classes=_by_class(given, suspect, wrong, stored.manifest.classes),
         notes=(*known_truth.notes, *_truth_notes(wrong, stored.suspect & ~known), *key_notes, *method_notes),
         curves={name: _drawn(*precision_recall(key[known], wrong)) for name, key in keys.items()},
@@ -171,7 +195,10 @@ def check_plot(target: Path) -> None:
 
 
 def plot_score(score: Score, target: Path) -> None:
-    """Draw precision against recall for every ranking score, the run's own cut and each best one marked."""
+    """Draw precision against recall for every ranking score, the run's own cut and each best one marked.
+
+    Beside it, for a calibrated run, how reliable its error probabilities are.
+    """
     from labelscrub.evaluation import plots
 
     if not score.detected.planted:
@@ -181,7 +208,8 @@ def plot_score(score: Score, target: Path) -> None:
         points = {"the run's suspects": (score.detected.precision, score.detected.recall), **points}
     title = f"{Path(score.source).name}: {score.detected.planted:,} of {score.detected.images:,} labels wrong"
     curves = {name: (p.tolist(), r.tolist()) for name, (p, r) in score.curves.items()}
-    plots.precision_recall_plot(curves, points, title, target)
+    bins = () if score.expectation is None else score.expectation.reliability
+    plots.precision_recall_plot(curves, points, title, target, [(b.probability, b.wrong) for b in bins])
 
 
 def _by_class(

@@ -9,10 +9,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from labelscrub.evaluation import calibrated_tables
 from labelscrub.evaluation.experiments import Experiment
 from labelscrub.evaluation.results import Cell, TrialResult, cells
 from labelscrub.evaluation.tables import Row, as_csv, as_json, as_markdown, metric_title, table_rows
-from labelscrub.evaluation.trials import Trial
+from labelscrub.evaluation.trials import PREDICTIONS, RATELESS, Trial
 from labelscrub.records import Event, Progress
 from labelscrub.store import write_atomic
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 DYNAMICS = ("gradients", "probabilities")
 METRICS = {
+    "calibrated": calibrated_tables.METRICS,
     "rates": ("precision", "recall", "f1"),
     "margins": ("cohens_d", "wasserstein", "aum_average_precision"),
 }
@@ -42,8 +44,9 @@ def show(
     """Write the table in three forms and the view's picture of each data set."""
     grouped = cells(results)
     rows = table_rows(grouped, experiment.name, METRICS.get(experiment.view, (experiment.metric,)))
+    table = calibrated_tables.as_markdown(rows) if experiment.view == "calibrated" else as_markdown(rows)
     heading = f"# {experiment.name}: {experiment.title}\n\n"
-    page = heading + as_markdown(rows) + "\n" + trained(results) + "\n"
+    page = heading + table + "\n" + trained(results) + "\n"
     texts = {"json": as_json(rows, results), "csv": as_csv(rows), "md": page.encode()}
     files = [_write(out / f"{experiment.name}.{suffix}", content) for suffix, content in texts.items()]
     for name in dict.fromkeys(cell.dataset for cell in grouped) if drawing else ():
@@ -54,6 +57,8 @@ def show(
             files += _sweep(experiment, own, out)
         elif experiment.view == "delay":
             files += _delay(experiment, own, out)
+        elif experiment.view == "calibrated":
+            files += _estimates(experiment, own, out)
         elif len({cell.noise_rate for cell in own}) > 1:
             files += _by_rate(experiment, own, out)
     return rows, tuple(files)
@@ -172,6 +177,17 @@ def _delay(experiment: Experiment, own: Sequence[Cell], out: Path) -> list[Path]
     )
 
 
+def _estimates(experiment: Experiment, own: Sequence[Cell], out: Path) -> list[Path]:
+    """Estimated against true noise rate, a panel a loss, a line a kind of noise, and where both are equal."""
+    panels = {}
+    for loss in dict.fromkeys(_label(cell) for cell in own):
+        here = [cell for cell in own if _label(cell) == loss]
+        true = sorted({0.0, *(cell.noise_rate for cell in here)})
+        series = _series(here, "noise_rate_estimate", lambda c: c.noise_rate, lambda c: c.noise)
+        panels[loss] = {"as true": (true, true, None), **series}
+    return _lines(experiment, own, panels, "true noise rate", "estimated noise rate", out)
+
+
 def _sweep(experiment: Experiment, own: Sequence[Cell], out: Path) -> list[Path]:
     """Metric over noise rates and parameters, baselines in a block of their own."""
     import numpy as np
@@ -200,7 +216,7 @@ def _margins(experiment: Experiment, jobs: Sequence[Trial], trials: Path, out: P
     from labelscrub.evaluation import metrics, plots
     from labelscrub.evaluation.dynamics import margins
 
-    jobs = [job for job in jobs if job.number == 0 and (trials / job.folder() / "predictions.npz").is_file()]
+    jobs = [job for job in jobs if job.number == 0 and (trials / job.folder() / PREDICTIONS).is_file()]
     if not jobs:
         return []
     rate = _one_rate(jobs)
@@ -269,8 +285,11 @@ def _cells_title(experiment: Experiment, own: Sequence[Cell]) -> str:
 
 
 def _title(experiment: Experiment, dataset: str, rate: float | None, images: int, trials: int) -> str:
-    noise = "labels wrong as given" if experiment.noise == "given" else f"{experiment.noise} noise"
-    share = "" if rate is None or experiment.noise == "given" else f" {rate:.0%}"
+    kinds = experiment.noise_kinds
+    noise = {"given": "labels wrong as given", "none": "no noise"}.get(kinds[0], f"{kinds[0]} noise")
+    if len(kinds) > 1:
+        noise = "several kinds of noise"
+    share = "" if rate is None or kinds[0] in RATELESS else f" {rate:.0%}"
     count = "1 trial" if trials == 1 else f"{trials} trials"
     return f"{experiment.title}: {Path(dataset).name}, {images:,} images, {noise}{share}, {count}"
 

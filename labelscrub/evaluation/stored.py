@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from labelscrub.config import FILTERS, DetectionSettings, Settings
 from labelscrub.errors import DataError
-from labelscrub.records import Predictions, Progress, silent
+from labelscrub.records import Calibration, Predictions, Progress, silent
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,7 +33,10 @@ class StoredRun:
     predictions: Predictions | None
     """(U,) None where the user brought probabilities: the run keeps no copy of them."""
     columns: Mapping[str, NDArray[np.float64]]
-    """(U,) self_confidence, normalized_margin, aum, by_class, by_noise_rate of report.parquet."""
+    """(U,) self_confidence, normalized_margin, aum, by_class, by_noise_rate of report.parquet;
+    error_probability, NaN where not assessed, all NaN where the run was not calibrated."""
+    calibration: Calibration | None
+    """Without its transition matrix; None where the run was not calibrated."""
 
     @property
     def own(self) -> tuple[str, str]:
@@ -69,9 +72,12 @@ def read_stored(folder: Path, source: str | Path | None = None, progress: Progre
         UsageError: no finished run, or edited results.
         DataError: the source's rows, labels, classes or groups are not what the run saw.
     """
+    import numpy as np
+
     from labelscrub import curation, data
     from labelscrub.data.column import read_numbers
     from labelscrub.reporting.run_json import parse_run_json
+    from labelscrub.reporting.trusted import calibration_of
     from labelscrub.store import RunDirectory, read_arrays, read_run
 
     with RunDirectory.open(folder, finished=True) as directory:
@@ -84,7 +90,9 @@ def read_stored(folder: Path, source: str | Path | None = None, progress: Progre
             manifest = data.read_source(Path(source or provenance["source"]), settings.source, progress)
         table = curation.read_report(folder / "report.parquet")
         _require_unchanged(manifest, table, provenance["data"])
-        names = ("self_confidence", "normalized_margin", "aum", "by_class", "by_noise_rate")
+        names = ["self_confidence", "normalized_margin", "aum", "by_class", "by_noise_rate"]
+        if settings.detection.method == "calibrated":  # older runs have no such column
+            names.append("error_probability")
         columns = read_numbers(folder / "report.parquet", names)
         predictions = None
         if "pred_probs" not in provenance["training"]:
@@ -93,7 +101,8 @@ def read_stored(folder: Path, source: str | Path | None = None, progress: Progre
                 arrays["pred_probs"], arrays["fold"], arrays["aum"], arrays.get("aum_threshold")
             )
     used = {name: values[table.used] for name, values in columns.items()}
-    return StoredRun(folder, manifest, settings, table, predictions, used)
+    used.setdefault("error_probability", np.full(int(table.used.sum()), np.nan))
+    return StoredRun(folder, manifest, settings, table, predictions, used, calibration_of(run["summary"]))
 
 
 def _require_unchanged(manifest: Manifest, table: SuspectTable, fingerprint: str) -> None:
@@ -137,8 +146,9 @@ def ranking_keys(stored: StoredRun) -> tuple[dict[str, NDArray[np.float64]], lis
                 f"{stored.folder / 'predictions.npz'} is not of the run that wrote the report",
                 "delete it and run the same detect command again",
             )
+        said = columns["error_probability"]
         keys = {
-            name: ranking(name, found, stored.predictions, method=method)[0]
+            name: ranking(name, found, stored.predictions, said, method=method)[0]
             for name in ("self-confidence", "normalized-margin", *(["aum"] if recorded else []))
         }
     if not recorded:
@@ -148,6 +158,8 @@ def ranking_keys(stored: StoredRun) -> tuple[dict[str, NDArray[np.float64]], lis
     elif not np.isfinite(keys["aum"]).all():
         del keys["aum"]
         notes.append("AUM is left out: it is not finite for every image")
+    if method == "calibrated":
+        keys["error-probability"] = np.nan_to_num(columns["error_probability"], nan=0.0)  # not assessed: last
     if method == "aum":
         notes.append(
             "method aum has no out-of-fold probabilities: self-confidence and normalized-margin are taken "
@@ -164,9 +176,12 @@ def suspects_by_method(stored: StoredRun) -> tuple[dict[tuple[str, str], NDArray
     own = stored.own
     if settings.method == "aum":
         return {own: stored.suspect}, []
-    if settings.filter == "both" or not conflict.any():
+    calibrated = settings.method == "calibrated"
+    if not conflict.any() or (settings.filter == "both" and not calibrated):
         by_class, by_noise_rate = (stored.columns[name] > 0 for name in ("by_class", "by_noise_rate"))
         masks = dict(zip(FILTERS, (by_class & by_noise_rate, by_class, by_noise_rate), strict=True))
+        if calibrated:
+            return {own: stored.suspect, **{("cl", name): mask for name, mask in masks.items()}}, []
         # Beside what its filter proposes a run suspects copies whose like have a better label; so does every
         # filter. With "both" these are all that count, for the other filters propose what it proposes.
         outvoted = stored.suspect & ~masks[settings.filter]
@@ -176,7 +191,7 @@ def suspects_by_method(stored: StoredRun) -> tuple[dict[tuple[str, str], NDArray
             "other filters are left out: with copies under different labels they need the probabilities"
         ]
     found = {own: stored.suspect}
-    for name in (name for name in FILTERS if name != settings.filter):
+    for name in (name for name in FILTERS if ("cl", name) != own):
         findings, _ = find_errors(
             stored.predictions,
             stored.given,

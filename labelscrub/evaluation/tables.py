@@ -46,14 +46,14 @@ class Row:
     metric: str
     """f1, balanced_accuracy, ...: see `evaluation.metrics`."""
     framework: str
-    """confident-learning or aum; as published where there is a published figure."""
+    """confident-learning, aum or calibrated; as published where there is a published figure."""
     dataset: str
     noise: str
-    """uniform, pair, confusable, matrix or given."""
+    """none, uniform, pair, confusable, matrix or given."""
     noise_rate: float
     """Share of wrong labels, 0..1."""
     method: str
-    """cl or aum."""
+    """cl, aum or calibrated."""
     loss: str
     parameter: str
     """Of the loss: "cutoff=0.005"; "" where it has none."""
@@ -229,7 +229,7 @@ def _metric_table(rows: Sequence[Row]) -> str:
     by_delay = len({(row.loss, row.delay) for row in rows}) > len(losses)  # figure 11
     lines: dict[tuple[str, ...], dict[str, list[Row]]] = {}
     for row in rows:
-        line = (_escape(row.dataset), _noise(row), *([str(row.delay)] if by_delay else []))
+        line = (escape(row.dataset), _noise(row), *([str(row.delay)] if by_delay else []))
         lines.setdefault(line, {}).setdefault(row.loss, []).append(row)
     notes: list[str] = []
     header = ["data", "noise", *(["delay"] if by_delay else [])]
@@ -237,8 +237,8 @@ def _metric_table(rows: Sequence[Row]) -> str:
         header += [LOSS_TITLES.get(loss, loss.upper())] + ([SWEPT[loss]] if loss in SWEPT else [])
     body = [[*line, *_line(by_loss, losses, notes, by_delay)] for line, by_loss in lines.items()]
     metric = rows[0].metric
-    title = f"**{metric_title(metric)}** · {_trials(rows)}"
-    table = [_pipes(header), _pipes(["---"] * len(header)), *map(_pipes, body)]
+    title = f"**{metric_title(metric)}** · {trials_title(rows)}"
+    table = [pipes(header), pipes(["---"] * len(header)), *map(pipes, body)]
     legend = _legend(rows, notes)
     return "\n".join([title, "", *table, "", *([legend, ""] if legend else [])])
 
@@ -302,11 +302,17 @@ def _swept(row: Row, by_delay: bool) -> str:
 
 def _noise(row: Row) -> str:
     """ "20 %" for uniform flips; "pair 20 %"; with "aum" where that is the method."""
-    kind = "" if row.noise == "uniform" else f"{row.noise} "
-    return f"{kind}{percent(row.noise_rate)}" + ("" if row.method == "cl" else f", {row.method}")
+    text = noise_title(row).removeprefix("uniform ")
+    return text + ("" if row.method == "cl" else f", {row.method}")
 
 
-def _trials(rows: Sequence[Row]) -> str:
+def noise_title(row: Row) -> str:
+    """ "uniform 20 %"; "none"."""
+    return "none" if row.noise == "none" else f"{row.noise} {percent(row.noise_rate)}"
+
+
+def trials_title(rows: Sequence[Row]) -> str:
+    """How many trials the figures are of."""
     low, high = min(row.trials for row in rows), max(row.trials for row in rows)
     if high == 1:
         return "one trial each"
@@ -318,21 +324,22 @@ def _legend(rows: Sequence[Row], notes: Sequence[str]) -> str:
     if any(row.published_mean is not None for row in rows):
         sentences.append('In brackets: published in "Hard Samples, Bad Labels".')
     failures = dict.fromkeys(row.failure for row in rows if row.failed)
-    sentences += [f"Failed: {_escape(why)}." for why in failures]
+    sentences += [f"Failed: {escape(why)}." for why in failures]
     several = len({(row.dataset, _noise(row), row.loss, row.delay) for row in rows}) < len(rows)
     if several:
         sentences.append("Of several parameters of a loss the best is shown, as in the paper.")
     sentences += [
-        f"<sup>{number}</sup> not the same experiment: {_escape(why)}." for number, why in enumerate(notes, 1)
+        f"<sup>{number}</sup> not the same experiment: {escape(why)}." for number, why in enumerate(notes, 1)
     ]
     return "\n\n".join(sentences)
 
 
-def _pipes(cells: Iterable[str]) -> str:
+def pipes(cells: Iterable[str]) -> str:
+    """A line of a Markdown table."""
     return "| " + " | ".join(cells) + " |"
 
 
-def _escape(text: str) -> str:
+def escape(text: str) -> str:
     """A name, whatever is in it, as one cell of a Markdown table."""
     text = one_line(printable(text))
     for char in "\\|`*_<>[]$":

@@ -18,12 +18,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from labelscrub import __version__
-from labelscrub.config import Settings, SourceSettings, loss_delay, loss_parameters
+from labelscrub.config import (
+    LOSS_PARAMETERS,
+    DetectionSettings,
+    Settings,
+    SourceSettings,
+    loss_delay,
+    loss_parameters,
+)
 from labelscrub.errors import DataError, ModelError, UsageError
 from labelscrub.evaluation.comparing import compare_margins, compare_suspects
 from labelscrub.evaluation.results import TrialResult
 from labelscrub.records import Event, Progress, silent
-from labelscrub.store import RunDirectory, write_atomic
+from labelscrub.store import RunDirectory, read_arrays, write_atomic
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,19 +40,27 @@ if TYPE_CHECKING:
     from labelscrub.records import Predictions
     from labelscrub.training import TrainingPlan
 
-RESULT = "trial.json"
+NoiseKind = Literal["none", "uniform", "pair", "confusable", "given"]
+RATELESS = ("none", "given")
+RESULT, PREDICTIONS = "trial.json", "predictions.npz"
 
 
 @dataclass(frozen=True)
 class Noise:
     """How labels are made wrong."""
 
-    kind: Literal["uniform", "pair", "given"]
-    """given: they came wrong, and the data set has the true ones."""
+    kind: NoiseKind
+    """none: the true labels; given: they came wrong, and the data set has the true ones."""
     rate: float
-    """Share of labels to flip; with given not used."""
+    """Share of labels to flip; 0 with none and given."""
 
-    def plant(self, labels: NDArray[np.int32], num_classes: int, seed: int) -> NDArray[np.int32]:
+    def plant(
+        self,
+        labels: NDArray[np.int32],  # (N,)
+        num_classes: int,
+        seed: int,
+        pred_probs: NDArray[np.float32] | None = None,  # (N, K) out of fold; for confusable
+    ) -> NDArray[np.int32]:
         """(N,) the labels to train on."""
         from labelscrub.evaluation import noise
 
@@ -53,6 +68,10 @@ class Noise:
             return noise.uniform_flips(labels, num_classes, self.rate, seed)
         if self.kind == "pair":
             return noise.pair_flips(labels, num_classes, self.rate, seed)
+        if self.kind == "confusable":
+            if pred_probs is None:
+                raise ValueError("confusable noise needs the probabilities of `Trial.reference`")
+            return noise.confusable_flips(labels, pred_probs, self.rate, seed)
         return labels
 
 
@@ -86,16 +105,34 @@ class Trial:
     @property
     def name(self) -> str:
         """For people: "fashion-mnist uniform 0.2 pz cutoff=0.005 trial 1"."""
-        rate = "" if self.noise.kind == "given" else f" {self.noise.rate:g}"
-        return f"{Path(self.dataset.name).name} {self.noise.kind}{rate} {self.loss} trial {self.number + 1}"
+        noise = self.noise.kind if self.noise.kind in RATELESS else f"{self.noise.kind} {self.noise.rate:g}"
+        how = f"calibrated {self.loss}" if self.settings.detection.method == "calibrated" else self.loss
+        return f"{Path(self.dataset.name).name} {noise} {how} trial {self.number + 1}"
+
+    @property
+    def reference(self) -> Trial | None:
+        """For confusable noise: the trial on the true labels whose probabilities say what is confusable.
+
+        One for all trials that differ in rate, loss, method and number only.
+        """
+        if self.noise.kind != "confusable":
+            return None
+        changes: dict[str, Any] = dict.fromkeys(n for legal in LOSS_PARAMETERS.values() for n in legal)
+        changes |= {"loss": "ce", "delay": None, "seed": 0}
+        training = dataclasses.replace(self.settings.training, **changes)
+        settings = dataclasses.replace(self.settings, training=training, detection=DetectionSettings())
+        return Trial(self.dataset, Noise("none", 0.0), settings, 0)
 
     def folder(self) -> str:
         """A folder name that people can read, and that no other trial has."""
         readable = "".join(c if c.isalnum() or c in ".=" else "-" for c in self.name.replace(" trial", ""))
         return f"{readable[-80:]}-{self._digest()[:12]}"
 
-    def labels(self) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-        """(N,) labels to train on and (N,) true labels, -1 where unknown."""
+    def labels(
+        self,
+        pred_probs: NDArray[np.float32] | None = None,  # (N, K) of the reference, where there is one
+    ) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+        """(N,) labels to train on and (N,) true labels, -1 where unknown; see `labels_of`."""
         import numpy as np
 
         manifest, images = self.dataset.manifest, self.dataset.images
@@ -108,7 +145,8 @@ class Trial:
                 )
             return given, truth
         clean = np.where(truth >= 0, truth, given).astype(np.int32)
-        return self.noise.plant(clean, len(manifest.classes), self.settings.training.seed), truth
+        seed = self.settings.training.seed
+        return self.noise.plant(clean, len(manifest.classes), seed, pred_probs), truth
 
     def _digest(self) -> str:
         """Settings at their default are left out: one more of them must not make stored trials new."""
@@ -187,9 +225,9 @@ def run_trial(trial: Trial, trials: Path, progress: Progress, *, resume: bool) -
         return dataclasses.replace(stored, dataset=trial.dataset.name)  # ./mnist or /data/mnist: one trial
     started = time.monotonic()
     with trial_folder(folder, resume=resume) as run:
-        given, truth = trial.labels()
         failure, metrics, provenance = "", {}, {}
         try:
+            given, truth = labels_of(trial, trials, progress)
             predictions, plan = _train(run, trial, given, progress)
             provenance = plan.fingerprint()
             metrics = compare_margins(given, truth, predictions.aum)
@@ -206,7 +244,7 @@ def run_trial(trial: Trial, trials: Path, progress: Progress, *, resume: bool) -
             parameters=loss_parameters(trial.settings.training),
             delay=loss_delay(trial.settings.training),
             trial=trial.number,
-            images=len(given),
+            images=len(trial.dataset.images.rows),
             classes=len(trial.dataset.manifest.classes),
             metrics=metrics,
             failure=failure,
@@ -222,6 +260,29 @@ def run_trial(trial: Trial, trials: Path, progress: Progress, *, resume: bool) -
         for name in run.checkpoints():
             run.delete(name)
     return result
+
+
+def labels_of(
+    trial: Trial, trials: Path, progress: Progress = silent
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """`Trial.labels`; its reference is run first where it is not stored.
+
+    Raises:
+        ModelError: the reference learnt nothing that could be confused.
+    """
+    reference = trial.reference
+    if reference is None:
+        return trial.labels()
+    stored = trials / reference.folder() / PREDICTIONS
+    result = run_trial(reference, trials, progress, resume=True)
+    if not result.failure and not stored.is_file():  # the result was kept, and this was not
+        result = run_trial(reference, trials, progress, resume=False)
+    if result.failure:
+        raise ModelError(
+            f"what is confusable is not known: trained on the true labels, {result.failure}",
+            "more images or epochs may help; --noise uniform needs no model",
+        )
+    return trial.labels(read_arrays(stored)["pred_probs"])
 
 
 def share_wrong(dataset: Dataset) -> float:

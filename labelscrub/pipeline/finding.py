@@ -63,6 +63,8 @@ def detect(
     out, clock = Path(out), Clock()
     _check_arguments(source, out, pred_probs, labels, settings)
     two_sources.check_arguments(train_on, train_split, out, pred_probs, settings)
+    if pred_probs is not None and settings.detection.method == "calibrated":
+        predicting.require_evidence(Path(pred_probs))
     for scanned in (source, train_on):
         if scanned is not None:
             check_not_inside(out, Path(scanned))
@@ -108,7 +110,7 @@ def detect(
             with clock.stage("decode"):
                 shape = data.image_shape(manifest, settings.source, settings.training.image_size)
                 images = load(manifest, shape, settings.source)
-        cross_validates = taught is None and pred_probs is None and settings.detection.method == "cl"
+        cross_validates = taught is None and pred_probs is None and settings.detection.method != "aum"
         folds = settings.training.folds if cross_validates else 0
         data.require_trainable(manifest, images, settings.source, folds)
         given = manifest.labels[images.rows]

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from labelscrub.config import Settings
+from labelscrub.config import AUTO, Settings
 from labelscrub.errors import DataError, UsageError
-from labelscrub.records import Event, Images, Manifest, Predictions, Progress
+from labelscrub.records import Event, Images, Manifest, Plants, Predictions, Progress
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,9 +30,15 @@ def train(
 ) -> tuple[Predictions, TrainingPlan]:
     """Every model that the method needs, each stored when it is done; what is stored is not trained again."""
     from labelscrub import training
+    from labelscrub.pipeline import tuning
 
     labels, num_classes = manifest.labels[images.rows], len(manifest.classes)
+    why: tuple[str, ...] = ()  # of --loss auto
+    if settings.training.loss == AUTO:
+        chosen, note = tuning.decide(run, manifest, images, settings, fingerprint, progress)
+        settings, why = replace(settings, training=chosen), (note,)
     plan = training.plan_training(settings.training, shape=images.pixels.shape, num_classes=num_classes)
+    plan = replace(plan, notes=(*why, *plan.notes))
 
     def predictions() -> Predictions:
         if settings.detection.method == "aum":
@@ -40,7 +46,7 @@ def train(
         groups = fold_groups(manifest, images)
         return _cross_validated(run, images, labels, num_classes, groups, plan, settings, progress)
 
-    return once(run, plan, fingerprint, predictions, progress), plan
+    return once(run, plan, fingerprint, predictions, progress, begun=bool(why)), plan
 
 
 def once(
@@ -49,11 +55,14 @@ def once(
     fingerprint: dict[str, Any],
     train: Callable[[], Predictions],
     progress: Progress,
+    *,
+    begun: bool = False,
 ) -> Predictions:
-    """Begin the run; its stored predictions, else those of `train`, which are stored."""
+    """Begin the run, unless it has `begun`; its stored predictions, else those of `train`, now stored."""
     from labelscrub import training
 
-    run.begin({**fingerprint, "training": plan.fingerprint()})
+    if not begun:
+        run.begin({**fingerprint, "training": plan.fingerprint()})
     for note in plan.notes:
         progress(Event("train", message=note))
     arrays = _stored(run, "predictions", progress)
@@ -75,11 +84,12 @@ def _cross_validated(
     settings: Settings,
     progress: Progress,
 ) -> Predictions:
+    """Fold by fold; with method calibrated the first says what is planted in the others."""
     import numpy as np
 
     from labelscrub import training
 
-    folds = settings.training.folds
+    folds, calibrated = settings.training.folds, settings.detection.method == "calibrated"
     fold = training.assign_folds(labels, groups, folds, settings.training.seed)
     apart = len(np.unique(fold))
     if apart < folds:
@@ -88,11 +98,32 @@ def _cross_validated(
             "choose fewer --folds, or a --group-column with more values",
         )
 
-    def trained(k: int) -> FoldResult:
-        return training.train_fold(images.pixels, labels, fold, k, num_classes, plan, progress)
+    def result(k: int, plants: Plants | None) -> FoldResult:
+        train = partial(
+            training.train_fold, images.pixels, labels, fold, k, num_classes, plan, progress, plants
+        )
+        return _resumed(run, f"fold-{k}", train, progress)
 
-    results = [_resumed(run, f"fold-{k}", partial(trained, k), progress) for k in range(folds)]
-    return training.combine(results, len(labels), num_classes)
+    def results() -> Iterator[FoldResult]:
+        plants: Sequence[Plants | None] = [training.no_plants(0) if calibrated else None] * folds
+        for k in range(folds):
+            trained = result(k, plants[k])
+            if calibrated and k == 0:
+                plants = planned = training.plan_plants(trained, labels, fold, settings.training.seed)
+                progress(Event("train", message=_planted([len(of_fold.index) for of_fold in planned])))
+            yield trained
+
+    return training.combine(results(), len(labels), num_classes)
+
+
+def _planted(plants: Sequence[int]) -> str:
+    """A sentence on how many labels each training plants."""
+    trainings = sum(number > 0 for number in plants)
+    if not trainings:
+        return "no labels planted: the first training agrees with too few of the labels that it did not see"
+    return (
+        f"planted {sum(plants):,} labels in {trainings} trainings to learn what wrong labels look like here"
+    )
 
 
 def _threshold_runs(
@@ -189,8 +220,25 @@ def classes_of(pred_probs: Path) -> tuple[str, ...]:
     return tuple(entry["label"] for entry in parse_run_json(read_run(pred_probs))["summary"]["classes"])
 
 
+def require_evidence(pred_probs: Path) -> None:
+    """UsageError unless --pred-probs names a run that planted labels."""
+    from labelscrub.reporting.run_json import parse_run_json
+    from labelscrub.store import read_run
+
+    own = "leave out --pred-probs, name a run of --method calibrated, or take --method cl"
+    if not pred_probs.is_dir():
+        raise UsageError("--method calibrated needs a run of its own, in which it plants labels", own)
+    method = parse_run_json(read_run(pred_probs))["settings"]["method"]
+    if method != "calibrated":
+        raise UsageError(
+            f"--method calibrated needs a run of its own, in which it plants labels: the run in {pred_probs} "
+            f"is of --method {method}",
+            own,
+        )
+
+
 def brought(pred_probs: Path, manifest: Manifest, images: Images, fingerprint: str) -> Predictions:
-    """The user's probabilities, in image order; those of a run keep their folds and AUM."""
+    """The user's probabilities, in image order; those of a run keep their folds, AUM and evidence."""
     import numpy as np
 
     from labelscrub import data, training

@@ -48,6 +48,7 @@ def make_report(
         confused_pairs=assessment.confused_pairs,
         not_assessed=assessment.not_assessed,
         notes=(*manifest.notes, *images.notes, *notes, *assessment.notes),
+        calibration=assessment.calibration,
     )
     if summary.listed != summary.used + len(skipped):
         raise RuntimeError(f"rows lost: {summary.listed} listed, {summary.used} used, {len(skipped)} skipped")

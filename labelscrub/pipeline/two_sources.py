@@ -75,6 +75,11 @@ def check_arguments(
             "--method aum judges the images that it trains on, --train-on others",
             "leave out --train-on, or take --method cl",
         )
+    if settings.detection.method == "calibrated":
+        raise UsageError(
+            "--method calibrated needs images that were trained on; with --train-on those judged are not",
+            "leave out --train-on, or take --method cl",
+        )
     if settings.detection.score == "aum":
         raise UsageError(
             "--score aum needs images that were trained on; with --train-on those judged are not",

@@ -21,12 +21,23 @@ from typing import Any
 import numpy as np
 
 from labelscrub import __version__
-from labelscrub.records import Report, Skipped, Summary
-from labelscrub.reporting.text import one_line, percent, printable, suspects_sentence
+from labelscrub.records import Calibration, Report, Skipped, Summary
+from labelscrub.reporting.text import (
+    expected_quality,
+    known,
+    noise_interval,
+    one_line,
+    percent,
+    printable,
+    suspects_sentence,
+    whole_percent,
+)
 
 THUMBNAIL_LIMIT = 2_000  # pictures embedded; at 3-5 KB each the page stays near 10 MB
 CARD_LIMIT = 50_000  # suspects on the page, about 10 MB of text; suspects.csv has the rest
 SKIPPED_LIMIT = 500
+MATRIX_LIMIT = 20  # classes in a transition matrix that a person can read
+LARGEST_CELLS = 10  # of a larger one
 
 # Provenance that is kept off the page: what differs between two equal runs, and where on the disk things are.
 _PRIVATE = {"time", "times", "seconds", "started", "finished", "memory", "source", "root", "labels", "out"}
@@ -34,7 +45,7 @@ _PRIVATE = {"time", "times", "seconds", "started", "finished", "memory", "source
 
 def report_html(report: Report, thumbnails: Mapping[int, bytes]) -> bytes:
     """The page as UTF-8. `thumbnails`: manifest row -> WebP bytes; those of the first ranks are embedded."""
-    style, script = _asset("report.css"), _asset("report.js")
+    style, script, s = _asset("report.css"), _asset("report.js"), report.summary
     page = Template(_asset("report.html")).substitute(
         style=style,
         style_hash=_csp_hash(style),
@@ -42,7 +53,7 @@ def report_html(report: Report, thumbnails: Mapping[int, bytes]) -> bytes:
         script_hash=_csp_hash(script),
         title=escape(f"{one_line(report.manifest.source.name) or 'images'} · labelscrub"),
         source=escape(one_line(report.manifest.source.name)),
-        headline=escape(suspects_sentence(report.summary.suspects, report.summary.used)),
+        headline=escape(_unbroken(suspects_sentence(s.suspects, s.used, s.calibration))),
         version=escape(__version__),
         data=_island(_page_data(report, thumbnails)),
     )
@@ -73,6 +84,8 @@ def _page_data(report: Report, thumbnails: Mapping[int, bytes]) -> dict[str, Any
         "classes": [printable(name) for name in report.manifest.classes],
         "suspects": _cards(report, thumbnails),
         "figures": _figures(summary),
+        "calibrated": summary.calibration is not None,
+        "transition": _transition(summary.calibration),
         "perClass": [
             {
                 "label": printable(c.label),
@@ -112,6 +125,7 @@ def _cards(report: Report, thumbnails: Mapping[int, bytes]) -> dict[str, Any]:
         "given": f.given[shown].tolist(),
         "suggested": f.suggested[shown].tolist(),
         "score": _rounded(f.score[shown]),
+        "error": _rounded(f.error_probability[shown]) if report.summary.calibration else [],
         "confidence": _rounded(f.self_confidence[shown]),
         "isSuspect": f.is_suspect[shown].astype(int).tolist(),
         "conflict": f.conflict[shown].tolist(),
@@ -128,24 +142,54 @@ def _finite(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
+def _unbroken(text: str) -> str:
+    """No line ends between a number and its percent sign."""
+    return text.replace(" %", "\N{NO-BREAK SPACE}%")
+
+
 def _figures(s: Summary) -> list[list[str]]:
     """(figure, what it is, what it is made of) for the strip at the top."""
     unused = s.unreadable + s.missing + s.skipped
     parts = f"{s.unreadable:,} unreadable + {s.missing:,} missing + {s.skipped:,} skipped"
-    noise = percent(s.estimated_noise_rate) if math.isfinite(s.estimated_noise_rate) else "not known"
-    accuracy = percent(s.accuracy) if math.isfinite(s.accuracy) else "not known"
+    noise, accuracy = known(s.estimated_noise_rate, percent), known(s.accuracy, percent)
+    noise_detail = "share of labels that are wrong, from confident learning's joint"
+    if s.calibration is not None:
+        noise_detail = f"95 % interval {noise_interval(s.calibration)}"
     figures = [
         [f"{s.suspects:,}", "suspect labels", f"{percent(s.suspect_rate)} of the images used"],
-        [noise, "estimated noise rate", "share of labels that are wrong, from confident learning's joint"],
+        [noise, "estimated noise rate", noise_detail],
         [accuracy, "accuracy", "how often the surrogate network agrees with the given label"],
         [f"{s.listed:,}", "images listed", f"= {s.used:,} used + " + (parts if unused else "0 not used")],
     ]
+    if s.calibration is not None:
+        figures.insert(2, _expected(s.calibration))
     if s.conflicts:
         figures.insert(
             1,
             [f"{s.conflicts:,}", "conflicting duplicates", "same bytes under different labels; listed first"],
         )
-    return figures
+    return [list(map(_unbroken, figure)) for figure in figures]
+
+
+def _expected(c: Calibration) -> list[str]:
+    aim = "the highest F1" if c.aim == "f1" else one_line(c.aim).replace("=", " ")
+    quality = expected_quality(c).partition(", F1")[0] or "nothing is above the cut"
+    return [known(c.expected_f1, whole_percent), "expected F1 of the suspects", f"{quality}; cut for {aim}"]
+
+
+def _transition(calibration: Calibration | None) -> dict[str, Any]:
+    """`matrix`: P(given = column | true = row), null for a row of which nothing is known; of many classes
+
+    `largest`: [true, given, share] of the largest cells off the diagonal.
+    """
+    rows = np.array(calibration.transition if calibration else [], np.float64)  # (K, K)
+    if len(rows) <= MATRIX_LIMIT:
+        return {"matrix": [None if np.isnan(row).any() else _rounded(row) for row in rows]}
+    rows[np.isnan(rows)] = 0
+    np.fill_diagonal(rows, 0)
+    cells = np.argsort(-rows, axis=None, kind="stable")[:LARGEST_CELLS].tolist()
+    largest = [(*divmod(cell, len(rows)), round(float(rows.flat[cell]), 5)) for cell in cells]
+    return {"largest": [cell for cell in largest if cell[2] > 0]}
 
 
 def _skipped(s: Skipped) -> list[Any]:

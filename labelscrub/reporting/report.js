@@ -9,6 +9,8 @@
   const count = (n) => n.toLocaleString("en-US");
   const plural = (n, noun) => `${count(n)} ${noun}${n === 1 ? "" : "s"}`;
   const percent = (x) => `${(100 * x).toFixed(1)} %`;
+  // An image's error probability is never certain.
+  const likely = (x) => (x <= 0.005 ? "<1 %" : x >= 0.995 ? ">99 %" : `${(100 * x).toFixed(0)} %`);
   const figure = (x, digits = 2) => (x === null ? "–" : x.toFixed(digits));
 
   // The only way anything enters the document: names become text nodes, never markup.
@@ -44,10 +46,11 @@
   const compare = new Intl.Collator("en", { numeric: true }).compare;
   const order = new Map(classes.map((label, k) => [label, k]).sort((a, b) => compare(a[0], b[0])).map(([, k], at) => [k, at]));
   const byRank = (a, b) => list.rank[a] - list.rank[b];
+  const level = (i, unknown) => (data.calibrated ? list.error[i] ?? unknown : list.score[i]); // what isn't assessed comes last
   const sorts = {
     rank: byRank,
-    score: (a, b) => list.score[b] - list.score[a] || byRank(a, b),
-    "-score": (a, b) => list.score[a] - list.score[b] || byRank(a, b),
+    score: (a, b) => level(b, -1) - level(a, -1) || byRank(a, b),
+    "-score": (a, b) => level(a, 2) - level(b, 2) || byRank(a, b),
     given: (a, b) => order.get(list.given[a]) - order.get(list.given[b]) || byRank(a, b),
     suggested: (a, b) => order.get(list.suggested[a]) - order.get(list.suggested[b]) || byRank(a, b),
     path: (a, b) => compare(list.path[a], list.path[b]) || byRank(a, b),
@@ -83,6 +86,12 @@
     return el("dd", { className: "meter", ariaHidden: "true" }, bar);
   }
 
+  function likelihood(i) {
+    if (!data.calibrated) return [el("dt", null, "score"), meter(list.score[i]), el("dd", null, figure(list.score[i], 3))];
+    const said = list.error[i] === null ? "not assessed" : `${likely(list.error[i])} wrong`;
+    return [el("dt", { className: "unseen" }, "error probability"), el("dd", { className: "error" }, said), meter(list.error[i])];
+  }
+
   function card(i) {
     const given = classes[list.given[i]];
     const suggested = classes[list.suggested[i]];
@@ -100,7 +109,7 @@
         el("dt", null, "given"), el("dd", { className: "given", title: shown(given) }, name(given, 80)),
         el("dt", null, "looks like"), el("dd", { className: "suggested", title: shown(suggested) }, name(suggested, 80))),
       el("dl", { className: "scores" },
-        el("dt", null, "score"), meter(list.score[i]), el("dd", null, figure(list.score[i], 3)),
+        ...likelihood(i),
         el("dt", { title: "probability of the given label, by the network that was trained without this image" }, "self-confidence"), meter(list.confidence[i]), el("dd", null, figure(list.confidence[i], 3))),
       list.why[i] ? el("p", { className: "why", title: shown(list.why[i]) }, name(list.why[i], 200)) : "",
       el("div", { className: "file" }, el("code", { title: `${shown(list.path[i])} (row ${list.row[i]})` }, name(tail(list.path[i]) || `row ${list.row[i]}`)), copy)));
@@ -207,14 +216,9 @@
     return button;
   }
 
-  function tally(column) {
+  function fill(select, column) {
     const counts = new Map();
     for (const k of column) counts.set(k, (counts.get(k) || 0) + 1);
-    return counts;
-  }
-
-  function fill(select, column) {
-    const counts = tally(column);
     const known = [...counts.keys()].sort((a, b) => order.get(a) - order.get(b));
     select.add(new Option(`any (${count(counts.size)} labels)`, -1));
     for (const k of known) select.add(new Option(`${shown(classes[k], 60)} (${count(counts.get(k))})`, k));
@@ -226,9 +230,8 @@
     const conflicts = list.conflict.filter(Boolean).length;
     const suspected = list.isSuspect.filter(Boolean).length;
     byId("show-field").hidden = conflicts === 0;
-    byId("show").add(new Option(`all (${count(total)})`, "all"));
-    byId("show").add(new Option(`suspects (${count(suspected)})`, "suspects"));
-    byId("show").add(new Option(`conflicts (${count(conflicts)})`, "conflicts"));
+    if (data.calibrated) for (const option of byId("sort").options) option.text = option.text.replace("score", "error probability");
+    for (const [what, n] of [["all", total], ["suspects", suspected], ["conflicts", conflicts]]) byId("show").add(new Option(`${what} (${count(n)})`, what));
     for (const id of ["given", "suggested"]) byId(id).addEventListener("change", (event) => { state[id] = Number(event.target.value); update(); });
     byId("show").addEventListener("change", (event) => filter({ show: event.target.value }));
     byId("sort").addEventListener("change", (event) => { state.sort = event.target.value; update(); });
@@ -262,7 +265,7 @@
     const most = Math.max(...rows.map((c) => c.noise || 0), 0.01);
     const line = (c) => {
       const bar = c.noise ? el("i", { ariaHidden: "true" }) : "";
-      if (bar) bar.style.width = `${(62 * c.noise) / most}%`;
+      if (bar) bar.style.width = `calc((100% - 4rem) * ${c.noise / most})`; // the rest is the figure's
       const share = c.assessed && c.noise !== null
         ? [bar, el("span", null, percent(c.noise))]
         : [el("span", { className: "none" }, "not assessed")];
@@ -289,9 +292,7 @@
   }
 
   function matrix() {
-    const pairs = new Map();
-    const given = new Map();
-    const suggested = new Map();
+    const [pairs, given, suggested] = [new Map(), new Map(), new Map()];
     const add = (map, key) => map.set(key, (map.get(key) || 0) + 1);
     for (let i = 0; i < total; i++) {
       if (list.given[i] === list.suggested[i]) continue; // a conflict whose label the network agrees with
@@ -299,14 +300,12 @@
       add(given, list.given[i]);
       add(suggested, list.suggested[i]);
     }
-    if (!pairs.size) return byId("overview").classList.add("single");
+    if (!pairs.size) return;
     const LIMIT = 20;
     const worst = (map) => [...map.keys()].sort((a, b) => map.get(b) - map.get(a) || a - b).slice(0, LIMIT).sort((a, b) => order.get(a) - order.get(b));
     const [rows, columns] = [worst(given), worst(suggested)];
     if (given.size > LIMIT || suggested.size > LIMIT) byId("confusion-hint").append(` The ${LIMIT} labels with the most suspects are shown.`);
     const most = Math.max(...pairs.values());
-    const corner = el("th", { className: "corner" }, "given ↓ / suggested →");
-    const top = el("tr", null, corner, ...columns.map((k) => el("th", { scope: "col", title: shown(classes[k]) }, el("span", null, name(classes[k], 40)))));
     const cell = (g, s) => {
       const n = pairs.get(g * classes.length + s) || 0;
       if (g === s) return el("td", { className: "same" });
@@ -316,9 +315,37 @@
       td.style.setProperty("--weight", (0.15 + 0.85 * Math.sqrt(n / most)).toFixed(3));
       return td;
     };
-    const body = rows.map((g) => el("tr", null, el("th", { scope: "row", title: shown(classes[g]) }, name(classes[g], 40)), ...columns.map((s) => cell(g, s))));
-    byId("matrix").append(el("table", { className: "matrix" }, el("thead", null, top), el("tbody", null, ...body)));
+    byId("matrix").append(grid("given ↓ / suggested →", rows, columns, cell));
     byId("confusion").hidden = false;
+  }
+
+  // A table of classes by classes; `cell` gives the td of a row's class and a column's.
+  function grid(corner, rows, columns, cell) {
+    const label = (k, scope, ...inner) => el("th", { scope, title: shown(classes[k]) }, ...inner);
+    const top = el("tr", null, el("th", { className: "corner" }, corner), ...columns.map((k) => label(k, "col", el("span", null, name(classes[k], 40)))));
+    const body = rows.map((r) => el("tr", null, label(r, "row", name(classes[r], 40)), ...columns.map((c) => cell(r, c))));
+    return el("table", { className: "matrix" }, el("thead", null, top), el("tbody", null, ...body));
+  }
+
+  function transition() {
+    const { matrix, largest } = data.transition;
+    if (matrix && matrix.some(Boolean)) {
+      const known = [...order.keys()].filter((k) => matrix[k]);
+      if (known.length < matrix.length) byId("transition-hint").append(" Of classes without a row nothing is known.");
+      const most = Math.max(...known.flatMap((t) => matrix[t].filter((_, g) => g !== t)), 0.01);
+      const cell = (t, g) => {
+        const [share, seen] = [matrix[t][g], matrix[t][g] >= 0.005];
+        const td = el("td", { className: t === g ? "right" : seen ? "some" : "", title: percent(share) }, seen ? (100 * share).toFixed(0) : "");
+        td.style.setProperty("--weight", (0.1 + 0.9 * Math.sqrt(share / most)).toFixed(3));
+        return td;
+      };
+      byId("shares").append(grid("true ↓ / given →", known, [...order.keys()], cell));
+    } else if (largest && largest.length) {
+      byId("transition-hint").textContent = "Where the largest estimated shares of a true class are given another label.";
+      const lines = largest.map(([t, g, share]) => el("tr", null, ...[t, g].map((k) => el("td", null, name(classes[k], 60))), el("td", { className: "number" }, percent(share))));
+      byId("shares").append(el("table", { className: "list" }, head(["true class"], ["given as"], ["share", "number"]), el("tbody", null, ...lines)));
+    } else return;
+    byId("transition").hidden = false;
   }
 
   // ---- the rest ----
@@ -362,6 +389,8 @@
   figures();
   perClass();
   matrix();
+  transition();
+  byId("overview").classList.toggle("single", byId("confusion").hidden && byId("transition").hidden);
   controls();
   unused();
   notes();

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -14,6 +15,8 @@ from labelscrub.records import Report
 from labelscrub.reporting.text import printable
 
 FORMAT = 1
+# A list of nothing but numbers and null, as a row of the transition matrix; no string can hold its line end.
+_NUMBERS = re.compile(r"\[\n([^\[\]{}\"]*)\n *\]")
 LISTED_AT_MOST = 1000  # of skipped rows and of conflicts; report.parquet has them all
 
 
@@ -35,7 +38,12 @@ def run_json(report: Report, extra: Mapping[str, Any]) -> bytes:
         **extra,
     }
     ready = {key: _jsonable(value) for key, value in document.items()}
-    return (json.dumps(ready, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    text = json.dumps(ready, indent=2, ensure_ascii=False, allow_nan=False)
+    return (_NUMBERS.sub(_on_one_line, text) + "\n").encode()
+
+
+def _on_one_line(match: re.Match[str]) -> str:
+    return f"[{' '.join(match.group(1).split())}]"
 
 
 def _conflicts(report: Report) -> list[dict[str, Any]]:

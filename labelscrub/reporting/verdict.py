@@ -10,25 +10,18 @@ from dataclasses import dataclass
 from typing import Any
 
 from labelscrub.errors import ModelError, UsageError
-from labelscrub.records import ClassSummary, ConfusedPair
-from labelscrub.reporting.text import counted, one_line, percent, suspects_sentence
+from labelscrub.records import Calibration, ClassSummary, ConfusedPair
+from labelscrub.reporting.gates import (
+    Gate,
+    count_gate,
+    noise_rate_gate,
+    rate_gate,
+    require_gate,
+)
+from labelscrub.reporting.text import expected_quality, noise_interval, one_line, percent, suspects_sentence
+from labelscrub.reporting.trusted import calibration_of, count, mapping, share, untrusted
 
 SHOWN = 5  # worst classes and confused pairs in a verdict; run.json has them all
-
-
-@dataclass(frozen=True)
-class Gate:
-    """One limit and how the run stands to it."""
-
-    name: str
-    """The option that set it: "max-rate" or "max-suspects"."""
-    limit: float
-    value: float
-    passed: bool
-    """value <= limit."""
-    shown: tuple[str, str]
-    """Value and limit for people, with the digits it takes to tell them apart."""
-    sentence: str
 
 
 @dataclass(frozen=True)
@@ -50,110 +43,60 @@ class Verdict:
     estimated_noise_rate: float
     accuracy: float
     """Against the given labels, 0..1, of a model not trained on the images (method aum: trained on them)."""
+    calibration: Calibration | None
+    """Of a run with `--method calibrated`, without its transition matrix."""
     worst_classes: tuple[ClassSummary, ...]
     """Highest estimated noise rate first; assessed ones that have suspects."""
     confused_pairs: tuple[ConfusedPair, ...]
     not_assessed: tuple[str, ...]
 
 
-def require_gate(max_rate: float | None, max_suspects: int | None) -> None:
-    """Raise UsageError where there is no limit, or one that makes no sense. Call it before a long run."""
-    if max_rate is None and max_suspects is None:
-        raise UsageError(
-            "check has no limit to hold the run against",
-            "give --max-rate (share of labels, such as 0.03), --max-suspects (a count), or both",
-        )
-    if max_rate is not None and not 0 <= max_rate <= 1:
-        raise UsageError(f"--max-rate must be between 0 and 1, not {max_rate}", "3 % is 0.03")
-    if max_suspects is not None and max_suspects < 0:
-        raise UsageError(f"--max-suspects must be at least 0, not {max_suspects}")
-
-
-def judge(run: Mapping[str, Any], *, max_rate: float | None, max_suspects: int | None) -> Verdict:
+def judge(
+    run: Mapping[str, Any],
+    *,
+    max_rate: float | None = None,
+    max_suspects: int | None = None,
+    max_noise_rate: float | None = None,
+) -> Verdict:
     """Hold a parsed `run.json` against the limits. Figures it can't trust are an error, never a pass."""
-    require_gate(max_rate, max_suspects)
-    summary = _mapping(run.get("summary"))
-    used, suspects = _count(summary, "used"), _count(summary, "suspects")
+    require_gate(max_rate, max_suspects, max_noise_rate)
+    summary = mapping(run.get("summary"))
+    used, suspects = count(summary, "used"), count(summary, "suspects")
     if used < 1:
         raise ModelError(
             "the run used no image, so there is nothing to judge", "look at its list of skipped files"
         )
     if suspects > used:
-        raise _untrusted(f"{suspects} suspects among {used} used images")
-    noise_rate, accuracy = _share(summary, "estimated_noise_rate"), _share(summary, "accuracy")
-    gates = _gates(suspects, used, max_rate, max_suspects)
+        raise untrusted(f"{suspects} suspects among {used} used images")
+    noise_rate, accuracy = share(summary, "estimated_noise_rate"), share(summary, "accuracy")
+    calibration = calibration_of(summary)
+    gates = []
+    if max_rate is not None:
+        gates.append(rate_gate(suspects, used, max_rate))
+    if max_suspects is not None:
+        gates.append(count_gate(suspects, max_suspects))
+    if max_noise_rate is not None:
+        if calibration is None:
+            raise UsageError(
+                "this run was not made with --method calibrated, whose interval --max-noise-rate needs",
+                "run `labelscrub detect` on the source with --method calibrated, and check that run",
+            )
+        gates.append(noise_rate_gate(calibration, max_noise_rate))
     return Verdict(
         passed=all(gate.passed for gate in gates),
-        gates=gates,
+        gates=tuple(gates),
         source=str(run.get("source", "")),
         out=str(run.get("out", "")),
-        listed=_count(summary, "listed"),
+        listed=count(summary, "listed"),
         used=used,
         suspects=suspects,
         suspect_rate=suspects / used,
         estimated_noise_rate=noise_rate,
         accuracy=accuracy,
+        calibration=calibration,
         worst_classes=_worst_classes(summary),
         confused_pairs=_confused_pairs(summary),
         not_assessed=tuple(map(str, summary.get("not_assessed") or ())),
-    )
-
-
-def _gates(suspects: int, used: int, max_rate: float | None, max_suspects: int | None) -> tuple[Gate, ...]:
-    gates = []
-    if max_rate is not None:
-        rate = suspects / used
-        shown, limit = _told_apart(rate, max_rate)
-        passed = rate <= max_rate
-        sentence = (
-            f"{suspects:,} of {used:,} labels are suspect: {shown}, {_within(passed)} the limit of {limit}"
-        )
-        gates.append(Gate("max-rate", max_rate, rate, passed, (shown, limit), sentence))
-    if max_suspects is not None:
-        passed = suspects <= max_suspects
-        sentence = f"{counted(suspects, 'suspect')}, {_within(passed)} the limit of {max_suspects:,}"
-        both = f"{suspects:,}", f"{max_suspects:,}"
-        gates.append(Gate("max-suspects", max_suspects, suspects, passed, both, sentence))
-    return tuple(gates)
-
-
-def _within(passed: bool) -> str:
-    return "within" if passed else "over"
-
-
-def _told_apart(rate: float, limit: float) -> tuple[str, str]:
-    """Both as percentages, with the digits it takes to see which is larger."""
-    for digits in range(3, 17):
-        shown = f"{100 * rate:.{digits}g} %", f"{100 * limit:.{digits}g} %"
-        if shown[0] != shown[1]:
-            break
-    return shown if rate != limit else (f"{100 * rate:.3g} %", f"{100 * limit:.3g} %")
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    if not isinstance(value, Mapping):
-        raise _untrusted("no summary")
-    return value
-
-
-def _count(summary: Mapping[str, Any], name: str) -> int:
-    value = summary.get(name)
-    if type(value) is not int or value < 0:
-        raise _untrusted(f"'{name}' is {value!r}")
-    return value
-
-
-def _share(summary: Mapping[str, Any], name: str) -> float:
-    value = summary.get(name)
-    if not isinstance(value, int | float) or value is True or not 0 <= value <= 1:  # NaN fails the comparison
-        raise _untrusted(f"'{name}' is {value!r}")
-    return float(value)
-
-
-def _untrusted(what: str) -> ModelError:
-    return ModelError(
-        f"the run's summary can't be trusted: {what}",
-        "run `labelscrub detect` again; a gate never passes on it",
     )
 
 
@@ -166,12 +109,12 @@ def _worst_classes(summary: Mapping[str, Any]) -> tuple[ClassSummary, ...]:
 
 def _class_summary(entry: Any) -> ClassSummary:
     """One entry of run.json's list; a figure that is null there is NaN."""
-    entry = _mapping(entry)
+    entry = mapping(entry)
     accuracy, noise_rate = entry.get("accuracy"), entry.get("estimated_noise_rate")
     return ClassSummary(
         label=str(entry.get("label", "")),
-        images=_count(entry, "images"),
-        suspects=_count(entry, "suspects"),
+        images=count(entry, "images"),
+        suspects=count(entry, "suspects"),
         accuracy=math.nan if accuracy is None else float(accuracy),
         estimated_noise_rate=math.nan if noise_rate is None else float(noise_rate),
         assessed=bool(entry.get("assessed")),
@@ -179,15 +122,15 @@ def _class_summary(entry: Any) -> ClassSummary:
 
 
 def _confused_pairs(summary: Mapping[str, Any]) -> tuple[ConfusedPair, ...]:
-    entries = [_mapping(entry) for entry in (summary.get("confused_pairs") or ())[:SHOWN]]
+    entries = [mapping(entry) for entry in (summary.get("confused_pairs") or ())[:SHOWN]]
     return tuple(
-        ConfusedPair(str(e.get("given")), str(e.get("suggested")), _count(e, "count")) for e in entries
+        ConfusedPair(str(e.get("given")), str(e.get("suggested")), count(e, "count")) for e in entries
     )
 
 
 def verdict_text(verdict: Verdict) -> str:
     """A few plain lines for a terminal or a log; no markup, no control characters."""
-    lines = [f"{_word(verdict.passed)}: {suspects_sentence(verdict.suspects, verdict.used)}"]
+    lines = [f"{_word(verdict.passed)}: {_sentence(verdict)}"]
     lines += [f"  --{g.name} {_word(g.passed)}: {g.sentence}" for g in verdict.gates]
     lines.append(_figures(verdict))
     if verdict.worst_classes:
@@ -206,6 +149,10 @@ def verdict_text(verdict: Verdict) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _sentence(verdict: Verdict) -> str:
+    return suspects_sentence(verdict.suspects, verdict.used, verdict.calibration)
+
+
 def _word(passed: bool) -> str:
     return "passed" if passed else "FAILED"
 
@@ -213,6 +160,10 @@ def _word(passed: bool) -> str:
 def _figures(verdict: Verdict) -> str:
     noise, accuracy = percent(verdict.estimated_noise_rate), percent(verdict.accuracy)
     images = f"{verdict.used:,} of {verdict.listed:,} images used"
+    if verdict.calibration is not None:
+        noise += f" ({noise_interval(verdict.calibration)})"
+        quality = expected_quality(verdict.calibration)
+        accuracy += f", expected {quality}" if quality else ""
     return f"Estimated noise rate {noise}, accuracy {accuracy}, {images}."
 
 
@@ -244,6 +195,7 @@ def verdict_json(verdict: Verdict) -> str:
         "suspect_rate": verdict.suspect_rate,
         "estimated_noise_rate": verdict.estimated_noise_rate,
         "accuracy": verdict.accuracy,
+        "calibration": None if verdict.calibration is None else _calibration_json(verdict.calibration),
         "worst_classes": [
             vars(c) | {"accuracy": None if math.isnan(c.accuracy) else c.accuracy}
             for c in verdict.worst_classes
@@ -254,12 +206,17 @@ def verdict_json(verdict: Verdict) -> str:
     return json.dumps(document, indent=2, allow_nan=False) + "\n"
 
 
+def _calibration_json(calibration: Calibration) -> dict[str, Any]:
+    figures = {name: value for name, value in vars(calibration).items() if name != "transition"}
+    return {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in figures.items()}
+
+
 def verdict_markdown(verdict: Verdict) -> str:
     """For a pull request or a step summary."""
     word = "passed" if verdict.passed else "failed"
     parts = [
         f"## Label check {word}",
-        suspects_sentence(verdict.suspects, verdict.used) + " " + _figures(verdict),
+        _sentence(verdict) + " " + _figures(verdict),
         _table(
             ("Gate", "Limit", "Value", "Result"),
             [

@@ -4,6 +4,7 @@ from labelscrub.training.fold import FoldResult, combine, train_fold
 from labelscrub.training.folds import assign_folds
 from labelscrub.training.judge import learnt_classes, train_and_judge
 from labelscrub.training.plan import TrainingPlan, plan_training
+from labelscrub.training.planting import no_plants, plan_plants
 from labelscrub.training.stored import predictions_from_arrays, predictions_to_arrays
 from labelscrub.training.threshold import combine_threshold_runs, threshold_sets, train_threshold_run
 
@@ -14,6 +15,8 @@ __all__ = [
     "combine",
     "combine_threshold_runs",
     "learnt_classes",
+    "no_plants",
+    "plan_plants",
     "plan_training",
     "predictions_from_arrays",
     "predictions_to_arrays",

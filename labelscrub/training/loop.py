@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,6 +24,7 @@ from labelscrub.training.weights import load_weights
 ANL_CLIP_NORM = 5.0  # Ye et al. 2023, published configuration
 EVENT_EVERY = 0.25  # seconds
 PREDICT_BATCH = 512  # images
+LATE = 0.3  # share of the epochs, the last ones, of the late margin
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,8 @@ class Dynamics:
 
     aum: NDArray[np.float32]
     """(n,) margin of the given label in logits, mean over the epochs (paper, section 3.1)."""
+    late_margin: NDArray[np.float32]
+    """(n,) the same over the last max(1, round(0.3 epochs)) of them alone."""
     probabilities: NDArray[np.float32] | None
     """(n, outputs) softmax, mean over the epochs; None where not asked for."""
     p_given: NDArray[np.float32] | None
@@ -74,8 +77,12 @@ def train_network(
     progress: Progress,
     keep_probabilities: bool = False,
     keep_p_given: bool = False,
+    after_epoch: Callable[[nn.Module], None] | None = None,
 ) -> Dynamics:
-    """Train in place. Loss, accuracy and margins add up on the device; one copy an epoch comes back."""
+    """Train in place. Loss, accuracy and margins add up on the device; one copy an epoch comes back.
+
+    `after_epoch` may put the network into evaluation mode and look; it must draw no random numbers.
+    """
     recipe, device, n = plan.recipe, torch.device(plan.device), len(index)
     # Batches of nearly one size: none of a single image, which batch norm can't take.
     steps = max(1, min(-(-n // recipe.batch_size), n // 2))
@@ -83,7 +90,8 @@ def train_network(
     rows = torch.from_numpy(index)
     given = torch.from_numpy(labels.astype(np.int64)).to(device)
     optimizer = _optimizer(network, recipe)
-    margins = torch.zeros(n, device=device)
+    margins, late_margins = torch.zeros(n, device=device), torch.zeros(n, device=device)
+    late = max(1, round(LATE * recipe.epochs))
     probabilities: Tensor | None = None
     p_given = torch.zeros(recipe.epochs, n, device=device) if keep_p_given else None
     history = []
@@ -113,7 +121,10 @@ def train_network(
                 nn.utils.clip_grad_norm_(network.parameters(), ANL_CLIP_NORM)
             optimizer.step()
             with torch.no_grad():
-                margins.index_add_(0, where, margin(logits, target))
+                found = margin(logits, target)
+                margins.index_add_(0, where, found)
+                if epoch > recipe.epochs - late:
+                    late_margins.index_add_(0, where, found)
                 loss_sum += losses.sum()
                 correct += (logits.argmax(1) == target).sum()
                 if keep_probabilities:
@@ -131,12 +142,15 @@ def train_network(
             )
         history.append(EpochRecord(part.number, epoch, mean_loss, accuracy))
         news.epoch(history[-1])
-    aum = (margins / recipe.epochs).cpu().numpy()
+        if after_epoch is not None:
+            after_epoch(network)
+            network.train()
+    aum, late_margin = (margins / recipe.epochs).cpu().numpy(), (late_margins / late).cpu().numpy()
     if not np.isfinite(aum).all():
         raise ModelError(f"training diverged in {part}: the logits are not finite", "lower --lr")
     mean_probabilities = None if probabilities is None else (probabilities / recipe.epochs).cpu().numpy()
     trace = None if p_given is None else p_given.cpu().numpy()
-    return Dynamics(aum, mean_probabilities, trace, tuple(history))
+    return Dynamics(aum, late_margin, mean_probabilities, trace, tuple(history))
 
 
 def _optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
@@ -178,6 +192,25 @@ def predict(
     if not np.isfinite(pred_probs).all():
         raise ModelError(f"{part}'s predictions are not finite: training diverged", "lower --lr")
     return pred_probs
+
+
+def add_logits(
+    total: Tensor,  # (M, K) on the device
+    network: nn.Module,
+    batches: Batches,
+    index: NDArray[np.int64],  # (M,)
+    plan: TrainingPlan,
+) -> None:
+    """Add the logits of images not trained on, each as it is: no shifted views."""
+    network.eval()
+    places = batches.place(torch.from_numpy(index))
+    with torch.inference_mode():
+        for where, part in zip(
+            torch.split(places, PREDICT_BATCH), torch.split(total, PREDICT_BATCH), strict=True
+        ):
+            with torch.autocast(batches.device.type, torch.bfloat16, enabled=plan.precision == "bf16"):
+                logits = network(batches.read(where))
+            part += logits.float()
 
 
 def margin(

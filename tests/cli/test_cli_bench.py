@@ -118,3 +118,23 @@ def test_delays_are_told_apart_and_names_are_not_markup(
         == 0
     )
     assert "figure3-z[bold]q.png" in capsys.readouterr().out
+
+
+def test_calibrated_is_a_table_of_80_columns(
+    source: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["bench", "calibrated", "--data", source, "--out", "b", "--noise", "none", "--trials", "1"]
+    assert main([*arguments, *QUICK]) == 2  # two folds
+    assert "choose --folds 3 or more" in capsys.readouterr().err
+    arguments += [*QUICK, "--folds", "3"]
+    assert main(arguments) == 0
+    out = capsys.readouterr().out
+    head = next(line for line in out.splitlines() if line.startswith("shapes "))
+    assert head.split()[1:] == ["estimated", "listed", "F1", "both", "best", "precision", "recall", "ECE"]
+    assert len(head) <= 80 and "published" not in out
+    assert next(line for line in out.splitlines() if line.startswith("none ")).split()[1][:2] == "0."
+    assert "b/calibrated.md" in out
+    assert main([*arguments, "--format", "markdown", "-q"]) == 0
+    assert capsys.readouterr().out == (tmp_path / "b/calibrated.md").read_text()
+    assert main([*arguments, "--aim", "recall=0.9"]) == 2  # F1 is what is compared
+    assert "--aim" in capsys.readouterr().err

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from pictures import QUICK
 
 import labelscrub
 from labelscrub.cli.app import main
@@ -43,7 +44,7 @@ def test_the_finding_the_tables_and_what_they_mean(run, capsys):
     for name in ("precision", "recall", "F1", "balanced accuracy", "average precision", "best F1"):
         assert re.search(rf"^{name} {{2,}}\w", out, re.MULTILINE), name  # its line in the legend
     assert "note: AUM was not recorded" in out
-    assert "given label" not in out
+    assert "given label" not in out and "calibration error" not in out
     assert "\x1b" not in out
 
 
@@ -133,3 +134,18 @@ def test_hostile_labels_are_printed_harmless(tmp_path, capsys):
     code, out, err = score(capsys, tmp_path / "run", "--truth", "true_label", "--by-class")
     assert code == 0, err
     assert "\x1b" not in out and "bad [/red]" in out
+
+
+def test_a_calibrated_run_shows_what_it_expected(tmp_path, capsys):
+    write_source(tmp_path, copies=False)
+    options = {**QUICK, "epochs": 8, "method": "calibrated"}
+    labelscrub.detect(tmp_path / "labels.csv", out=tmp_path / "run", workers=0, **options)
+    code, out, err = score(capsys, tmp_path / "run", "--truth", "true_label")
+    assert code == 0, err
+    assert re.search(r"^calibrated,.* \d+", out, re.MULTILINE)  # the rest of the name may wrap
+    assert re.search(r"^cl both +\d+", out, re.MULTILINE)
+    assert re.search(r"^error-probability +0\.\d{3}|^error-probability +1\.000", out, re.MULTILINE)
+    shares = r"\d+\.\d% +\d+\.\d% to \d+\.\d% +16\.7%$"  # 6 of 36
+    assert re.search(rf"^noise rate +{shares}", out, re.MULTILINE)
+    assert re.search(r"^calibration error +[01]\.\d{3}$", out, re.MULTILINE)
+    assert re.search(r"^calibration error {2,}mean distance", out, re.MULTILINE)  # its line in the legend

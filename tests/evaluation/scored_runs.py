@@ -8,10 +8,11 @@ from pictures import CLASSES, picture
 EACH = 12
 
 
-def write_source(folder):
+def write_source(folder, *, copies=True):
     """36 pictures, six with a wrong label, and a copy of three under another label: 39 rows, 9 wrong.
 
-    Returns the manifest; `probs.npy` beside it has a row of probabilities for each row.
+    Without `copies` only the 36. Returns the manifest; `probs.npy` beside it has one of
+    probabilities for each row.
     """
     (folder / "images").mkdir(parents=True)
     rows, probabilities = [], []
@@ -25,6 +26,8 @@ def write_source(folder):
             scores = generator.random(3) * 2
             scores[number] += 1.2 if index else 0.2  # the first wrong label of each class is hard to see
             probabilities.append(scores / scores.sum())
+        if not copies:
+            continue
         copy = f"images/{kind}-copy.png"
         picture(kind, 100 * number + 5).save(folder / copy)
         rows.append((copy, wrong, true))

@@ -392,3 +392,74 @@ def test_data_sets_known_by_name(
     monkeypatch.chdir(tmp_path)
     (tmp_path / "cifar-10").mkdir()
     assert loading._known_name(typed) == meant
+
+
+CALIBRATED = Changes(rates=(0.2,), trials=1)
+
+
+def test_what_a_calibrated_run_expects_is_put_beside_the_truth(
+    source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One kind of noise a run, so that what each begins with is there to be seen."""
+    confusable = dataclasses.replace(CALIBRATED, noise="confusable")
+    news: list[Event] = []
+    benched = run("calibrated", source, tmp_path, confusable, progress=news.append)
+    begun = [e.message for e in news if e.message.startswith("trial ")]
+    assert [message[:10] for message in begun] == ["trial 1 of", "trial 2 of"]
+    assert "none ce" in begun[0] and "confusable 0.2 calibrated ce" in begun[1]
+    (result,) = benched.results  # the reference is none
+    m = result.metrics
+    assert (result.method, result.noise, m["planted"]) == ("calibrated", "confusable", round(0.2 * 72))
+    assert m["noise_rate_low"] <= m["noise_rate_estimate"] <= m["noise_rate_high"]
+    assert m["noise_rate_estimate"] == m["estimated_noise_rate"]
+    assert m["noise_rate_true"] == m["planted"] / 72
+    covered = m["noise_rate_low"] <= m["noise_rate_true"] <= m["noise_rate_high"]
+    assert m["noise_rate_covered"] == covered
+    assert m["f1"] <= m["error_probability_best_f1"] + 1e-12
+    for name in ("expected_precision", "expected_recall", "expected_f1", "ece", "f1_both"):
+        assert 0 <= m[name] <= 1, name
+    (reference,) = [f for f in (tmp_path / "trials").iterdir() if "shapes-none-ce" in f.name]
+    before = (reference / "predictions.npz").stat().st_mtime_ns
+    (row,) = [row for row in benched.rows if row.metric == "noise_rate_estimate"]
+    assert (row.framework, row.mean, row.published_mean) == ("calibrated", m["noise_rate_estimate"], None)
+    assert "| shapes" in (tmp_path / "calibrated.md").read_text().replace(str(source), "shapes")
+
+    def untouched(*args: object, **kwargs: object) -> None:
+        raise AssertionError("trained again")
+
+    monkeypatch.setattr(trials_module, "_train", untouched)
+    assert run("calibrated", source, tmp_path, confusable).results == benched.results
+    # another trial takes the reference that is there
+    with pytest.raises(AssertionError, match="trained again"):
+        run("calibrated", source, tmp_path, dataclasses.replace(confusable, rates=(0.1,)))
+    assert (reference / "predictions.npz").stat().st_mtime_ns == before
+
+
+def test_where_nothing_is_planted_f1_is_undefined(source: Path, tmp_path: Path) -> None:
+    benched = run("calibrated", source, tmp_path, Changes(trials=1, noise="none"))
+    (result,) = benched.results
+    assert (result.noise_rate, result.metrics["planted"]) == (0, 0)
+    undefined = ("f1", "f1_both", "recall", "error_probability_best_f1", "average_precision")
+    assert all(np.isnan(result.metrics[name]) for name in undefined)
+    assert 0 <= result.metrics["noise_rate_estimate"] < 0.2
+    with pytest.raises(UsageError, match="--rates has no effect with --noise none"):
+        run("calibrated", source, tmp_path, Changes(noise="none", rates=(0.1,)))
+    with pytest.raises(UsageError, match="needs at least 3 folds"):
+        run("calibrated", source, tmp_path, CALIBRATED, settings={"folds": 2})
+
+
+def test_confusable_noise_needs_a_model_that_learnt(source: Path, tmp_path: Path) -> None:
+    hopeless = {"lr": 1e-9, "epochs": 1}
+    changes = dataclasses.replace(FEW, noise="confusable")
+    news: list[Event] = []
+    benched = run("table1", source, tmp_path, changes, settings=hopeless, progress=news.append)
+    (result,) = benched.results
+    assert "what is confusable is not known" in result.failure and "chance" in result.failure
+    assert result.metrics == {}
+    assert len({e.fold for e in news if e.fold}) == 3  # of the reference; the trial itself trained nothing
+
+
+def test_noise_that_the_user_names_takes_the_place_of_all_kinds() -> None:
+    calibrated = find_experiment("calibrated")
+    assert Changes().applied(calibrated).noise_kinds == ("none", "uniform", "pair", "confusable")
+    assert Changes(noise="pair").applied(calibrated).noise_kinds == ("pair",)

@@ -20,11 +20,13 @@ from labelscrub.evaluation.experiments import (
     trials_of,
     with_recipe,
 )
-from labelscrub.evaluation.trials import Trial
+from labelscrub.evaluation.noise import confusable_flips
+from labelscrub.evaluation.trials import Noise, Trial
 from labelscrub.records import Images, Manifest
 
 NAMES = ["table1", "table2", "table3", "table4", "table5", "table6"]
 NAMES += [f"figure{number}" for number in (3, 4, 6, 7, 8, 9, 10, 11)]
+NAMES += ["calibrated"]
 
 
 def dataset(name: str) -> Dataset:
@@ -161,6 +163,41 @@ def test_losses_and_rates_as_written() -> None:
             parse_delays(bad)
     with pytest.raises(UsageError, match="names no loss"):
         parse_losses(" ,")
+
+
+def test_calibrated_is_every_kind_of_noise_and_none() -> None:
+    found = trials("calibrated", "fashion-mnist")
+    rates = find_experiment("calibrated").rates
+    planted = [Noise(kind, rate) for kind in ("uniform", "pair", "confusable") for rate in rates]
+    assert [trial.noise for trial in found if trial.number == 0] == [Noise("none", 0), *planted]
+    training = found[0].settings.training
+    assert (training.loss, training.network) == ("ce", "auto")  # detect's, not the paper's
+    assert len({trial.folder() for trial in found}) == len(found)
+
+
+def test_one_reference_for_all_confusable_trials_of_the_same_settings() -> None:
+    found = [*trials("calibrated", "mnist"), *trials("calibrated", "mnist", seed=7)]
+    confusable = [trial for trial in found if trial.noise.kind == "confusable"]
+    assert all(trial.reference is None for trial in found if trial not in confusable)
+    assert len({trial.settings.training.seed for trial in confusable}) > 3
+    (folder,) = {trial.reference.folder() for trial in confusable if trial.reference}
+    reference = confusable[-1].reference
+    assert reference is not None and (reference.noise, reference.number) == (Noise("none", 0.0), 0)
+    training, method = reference.settings.training, reference.settings.detection.method
+    assert (training.loss, training.seed, method) == ("ce", 0, "cl")
+    (other,) = {t.reference.folder() for t in trials("calibrated", "mnist", epochs=9) if t.reference}
+    assert other != folder
+    with pytest.raises(ValueError, match="reference"):
+        confusable[0].labels()
+
+
+def test_confusable_flips_are_of_the_true_labels_and_the_trials_seed() -> None:
+    job = next(t for t in trials("calibrated", "mnist", seed=3) if t.noise.kind == "confusable")
+    pred_probs = np.random.default_rng(0).dirichlet(np.ones(10), 20).astype(np.float32)
+    given, truth = job.labels(pred_probs)
+    expected = confusable_flips(truth, pred_probs, job.noise.rate, 3)
+    np.testing.assert_array_equal(given, expected)
+    assert (given != truth).sum() == round(job.noise.rate * 20)
 
 
 def test_an_unknown_experiment_gets_a_hint() -> None:

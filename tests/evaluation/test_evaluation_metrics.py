@@ -21,7 +21,9 @@ from labelscrub.evaluation.metrics import (
     best_cut,
     cohens_d,
     detected,
+    expected_calibration_error,
     precision_recall,
+    reliability,
     wasserstein,
 )
 
@@ -182,3 +184,60 @@ def test_an_empty_sample_has_no_distance():
     assert math.isnan(wasserstein([], [1.0]))
     with pytest.raises(DataError, match="not finite"):
         wasserstein([math.nan], [1.0])
+
+
+shares = st.one_of(st.sampled_from([0.0, 1 / 15, 0.2, 0.6, 1.0]), st.floats(0, 1, allow_subnormal=False))
+
+
+def slow_calibration_error(probability, wrong, bins):
+    """Naeini et al. 2015, bin by bin."""
+    error = 0.0
+    for b in range(1, bins + 1):
+        low, high = (b - 1) / bins, b / bins
+        members = [i for i, p in enumerate(probability) if low < p <= high or (b == 1 and p == 0)]
+        if members:
+            said, true = (fmean(float(values[i]) for i in members) for values in (probability, wrong))
+            error += len(members) / len(probability) * abs(said - true)
+    return error
+
+
+@CASES
+@given(st.lists(st.tuples(shares, bools), min_size=1, max_size=40), st.sampled_from([1, 2, 10, 15]))
+def test_the_calibration_error_is_a_slow_twins(rows, bins):
+    probability, wrong = arrays(rows)
+    slow = slow_calibration_error(probability, wrong, bins)
+    assert expected_calibration_error(probability, wrong, bins) == pytest.approx(slow, abs=1e-12)
+    found = reliability(probability, wrong, bins)
+    assert sum(b.images for b in found) == len(rows)
+    assert sum(b.images * b.wrong for b in found) == pytest.approx(wrong.sum())
+    assert sum(b.images * b.probability for b in found) == pytest.approx(probability.sum())
+    assert [b.probability for b in found] == sorted(b.probability for b in found)
+
+
+@pytest.mark.parametrize(
+    ("probability", "wrong", "error"),
+    [
+        ([0.0, 1.0, 1.0], [False, True, True], 0.0),  # sure and right
+        ([0.0, 1.0], [True, False], 1.0),  # sure and mistaken
+        ([0.25] * 4, [True, False, False, False], 0.0),  # one of four, as said
+        ([0.5] * 4, [False] * 4, 0.5),
+        ([0.9], [True], 0.1),
+    ],
+)
+def test_calibration_at_its_limits(probability, wrong, error):
+    assert expected_calibration_error(probability, np.array(wrong)) == pytest.approx(error)
+
+
+def test_probabilities_that_were_drawn_by_are_calibrated():
+    generator = np.random.default_rng(0)
+    probability = generator.random(100_000)
+    wrong = generator.random(100_000) < probability
+    # of each bin's share the deviation is at most 0.5 / sqrt(100,000 / 15) = 0.006
+    assert expected_calibration_error(probability, wrong) < 0.006
+    assert expected_calibration_error(probability / 2, wrong) == pytest.approx(0.25, abs=0.01)
+
+
+def test_no_images_no_calibration_error():
+    assert math.isnan(expected_calibration_error([], np.zeros(0, bool)))
+    with pytest.raises(DataError, match="not finite"):
+        expected_calibration_error([math.nan], np.array([True]))

@@ -9,6 +9,7 @@ import math
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
+from pictures import QUICK
 from scored_runs import write_source
 from sklearn import metrics as sk
 
@@ -157,12 +158,13 @@ def test_the_plot_marks_the_runs_cut_and_the_best_ones(brought, tmp_path, monkey
     monkeypatch.setattr(plots, "precision_recall_plot", lambda *arguments: drawn.append(arguments))
     score = score_run(brought / "run", "true_label")
     plot_score(score, tmp_path / "p.png")
-    curves, points, title, target = drawn[0]
+    curves, points, title, target, reliability = drawn[0]
     assert list(curves) == ["self-confidence", "normalized-margin"]
     assert points["the run's suspects"] == (score.detected.precision, score.detected.recall)
     best = score.rankings[1].best
     assert points["best cut, normalized-margin"] == (best.precision, best.recall)
     assert (title, target) == ("labels.csv: 9 of 39 labels wrong", tmp_path / "p.png")
+    assert reliability == []  # of a calibrated run only
 
 
 @pytest.mark.parametrize(("name", "message"), [("p.txt", "no plot's file name"), ("mine.png", "exists")])
@@ -174,6 +176,53 @@ def test_a_plot_that_could_not_be_written_is_refused_beforehand(tmp_path, name, 
     with pytest.raises(EnvironmentProblem, match=f"there is no folder {tmp_path / 'none'}\n") as caught:
         check_plot(tmp_path / "none" / "new.svg")
     assert caught.value.fix == "create it, or name another one"
+
+
+@pytest.fixture(scope="module")
+def calibrated(tmp_path_factory):
+    """A calibrated run of pictures with a true label each, and what it reported."""
+    folder = tmp_path_factory.mktemp("calibrated")
+    manifest = write_source(folder, copies=False)
+    options = {**QUICK, "epochs": 8, "method": "calibrated", "aim": "recall=0.9"}
+    return folder, labelscrub.detect(manifest, out=folder / "run", workers=0, **options)
+
+
+def test_a_calibrated_run_is_held_against_what_it_expected(calibrated, tmp_path):
+    folder, report = calibrated
+    score = score_run(folder / "run", "true_label")
+    assert [(m.method, m.filter, m.aim, m.used) for m in score.methods] == [
+        ("calibrated", "", "recall=0.9", True),
+        ("cl", "both", "", False),
+        ("cl", "by-class", "", False),
+        ("cl", "by-noise-rate", "", False),
+    ]
+    rows, _ = rows_of(folder)
+    wrong = np.array([row["label"] != row["true_label"] for row in rows])
+    f = report.findings
+    for method, mask in zip(
+        score.methods, (f.is_suspect, f.by_class & f.by_noise_rate, f.by_class, f.by_noise_rate), strict=True
+    ):
+        assert method.detected.found == (mask & wrong).sum() and method.detected.suspects == mask.sum()
+    ranking = {r.score: r for r in score.rankings}["error-probability"]
+    assert ranking.average_precision == pytest.approx(sk.average_precision_score(wrong, f.error_probability))
+    pairs, said = score.expectation.pairs(), report.summary.calibration
+    assert pairs["noise_rate"] == (said.noise_rate, pytest.approx(6 / 36))
+    assert pairs["recall"][0] == said.expected_recall >= 0.9
+    assert pairs["recall"][1] == pytest.approx(sk.recall_score(wrong, f.is_suspect))
+    values = json.loads(json.dumps(score.to_json(), allow_nan=False))["calibration"]
+    assert (values["aim"], values["images"]) == ("recall=0.9", 36)
+    assert values["noise_rate"]["low"] <= values["noise_rate"]["expected"] <= values["noise_rate"]["high"]
+    assert sum(b["images"] for b in values["reliability"]) == 36
+    assert 0 <= values["expected_calibration_error"] <= 1
+    pytest.importorskip("matplotlib")
+    plot_score(score, tmp_path / "p.png")  # with a second panel
+    assert (tmp_path / "p.png").stat().st_size
+
+
+def test_other_runs_expect_nothing(brought):
+    score = score_run(brought / "run", "true_label")
+    assert score.expectation is None and score.to_json()["calibration"] is None
+    assert "error-probability" not in [ranking.score for ranking in score.rankings]
 
 
 def test_a_long_curve_is_thinned_to_what_can_be_seen():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -182,3 +183,50 @@ def test_a_run_that_trained_on_others_has_no_aum(brought, tmp_path):
     keys, notes = ranking_keys(read_stored(tmp_path / "run"))
     assert list(keys) == ["self-confidence", "normalized-margin"]
     assert notes == ["AUM was not recorded: others were trained on"]
+
+
+def test_a_calibrated_run_tells_what_confident_learning_would_have_found(tmp_path):
+    write_source(tmp_path)
+    options = {**QUICK, "epochs": 8}
+    report = labelscrub.detect(
+        tmp_path / "labels.csv", out=tmp_path / "run", workers=0, method="calibrated", **options
+    )
+    assert (report.findings.conflict > 0).sum() == 6
+    stored = read_stored(tmp_path / "run")
+    found, notes = suspects_by_method(stored)
+    assert (list(found), notes) == ([("calibrated", ""), *(("cl", name) for name in FILTERS)], [])
+    np.testing.assert_array_equal(found["calibrated", ""], report.findings.is_suspect)
+    for name in FILTERS:  # copies that were outvoted among them
+        cl = labelscrub.detect(
+            tmp_path / "labels.csv", out=tmp_path / name, workers=0, filter=name, pred_probs=tmp_path / "run"
+        )
+        np.testing.assert_array_equal(found["cl", name], cl.findings.is_suspect)
+    keys, _ = ranking_keys(stored)
+    np.testing.assert_array_equal(keys["error-probability"], report.findings.error_probability)
+    assert stored.calibration.noise_rate == report.summary.calibration.noise_rate
+
+    labelscrub.detect(
+        tmp_path / "labels.csv",
+        out=tmp_path / "again",
+        workers=0,
+        method="calibrated",
+        aim="precision=0.9",
+        pred_probs=tmp_path / "run",
+    )
+    again = read_stored(tmp_path / "again")
+    assert again.predictions is None
+    np.testing.assert_array_equal(ranking_keys(again)[0]["error-probability"], keys["error-probability"])
+    found, notes = suspects_by_method(again)
+    assert list(found) == [("calibrated", "")] and "other filters are left out" in notes[0]
+
+
+def test_what_was_not_assessed_ranks_last(trained):
+    stored = read_stored(trained / "run")
+    assert stored.calibration is None and np.isnan(stored.columns["error_probability"]).all()
+    said = np.linspace(0.1, 0.9, 39)
+    said[5] = np.nan
+    settings = replace(stored.settings, detection=replace(stored.settings.detection, method="calibrated"))
+    columns = {**stored.columns, "error_probability": said}
+    keys, _ = ranking_keys(replace(stored, settings=settings, columns=columns))
+    assert keys["error-probability"].argmin() == 5
+    assert np.isfinite(keys["error-probability"]).all()

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
 from labelscrub.records import (
+    Calibration,
     ClassSummary,
     ConfusedPair,
     Findings,
@@ -39,6 +41,25 @@ HOSTILE = (
 )
 
 
+def calibration(**figures: object) -> Calibration:
+    """What the sentence of issue and README says."""
+    return Calibration(
+        **{
+            "images": 10_000,
+            "noise_rate": 0.1931,
+            "low": 0.1874,
+            "high": 0.1993,
+            "aim": "f1",
+            "cut": 0.5,
+            "expected_precision": 0.92,
+            "expected_recall": 0.924,
+            "expected_f1": 0.922,
+            "transition": ((0.9, 0.1, 0.0), (0.25, 0.75, 0.0), (np.nan,) * 3),
+            **figures,
+        }
+    )
+
+
 def make_report(
     *,
     classes: Sequence[str] = ("cat", "dog", "ship"),
@@ -49,10 +70,12 @@ def make_report(
     skipped: int = 3,
     settings: dict[str, object] | None = None,
     provenance: dict[str, object] | None = None,
+    calibrated: Calibration | None = None,
 ) -> Report:
     """`used` images after `skipped` unusable rows; the first `suspects` of a falling score are suspects.
 
-    `conflicts` images, of the other end of the list, are one group of same bytes.
+    `conflicts` images, of the other end of the list, are one group of same bytes. Where `calibrated`, error
+    probabilities are the scores, and the last image, a conflict, was not assessed.
     """
     n, k, listed = used, len(classes), used + skipped
     names = list(paths) if paths is not None else [f"img/{row:04d}.png" for row in range(listed)]
@@ -67,6 +90,7 @@ def make_report(
     rank = np.empty(n, np.int64)
     rank[by_importance] = np.arange(1, n + 1)
     digests = [hashlib.sha256(b"same" if conflict[i] else str(i).encode()).digest() for i in index]
+    error_probability = np.where(index == n - 1, np.nan, score) if calibrated else np.full(n, np.nan)
     findings = Findings(
         rank=rank,
         given=given,
@@ -78,7 +102,7 @@ def make_report(
         self_confidence=(1 - score).astype(np.float32),
         normalized_margin=(1 - 2 * score).astype(np.float32),
         aum=np.where(index % 2 == 0, -1.5 * score, np.nan).astype(np.float32),
-        error_probability=np.full(n, np.nan, np.float32),
+        error_probability=error_probability.astype(np.float32),
         fold=(index % 5).astype(np.int16),
         assessed=np.ones(n, bool),
         conflict=conflict,
@@ -105,7 +129,7 @@ def make_report(
         sha256=np.frombuffer(b"".join(digests), np.uint8).reshape(n, 32),
         findings=findings,
         skipped=unusable,
-        summary=_summary(findings, unusable, tuple(classes)),
+        summary=replace(_summary(findings, unusable, tuple(classes)), calibration=calibrated),
         settings={"loss": "pz", "gamma": None, "folds": 5} if settings is None else settings,
         provenance={"versions": {"torch": "2.13"}, "times": {"train": 1.5}}
         if provenance is None

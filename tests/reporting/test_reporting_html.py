@@ -6,10 +6,11 @@ import re
 from dataclasses import replace
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from reports import HOSTILE, make_report
+from reports import HOSTILE, calibration, make_report
 
 from labelscrub.reporting import html
 from labelscrub.reporting.html import report_html
@@ -92,7 +93,7 @@ def test_page_asks_for_nothing_from_outside():
 
 def test_page_opens_with_the_verdict():
     page = Page(report_html(make_report(), {}))
-    assert "labelscrub suspects 5 of 12 labels (41.7 %)." in page.text
+    assert "labelscrub suspects 5 of 12 labels (41.7\N{NO-BREAK SPACE}%)." in page.text
     assert page.island["figures"][-1] == [
         "15",
         "images listed",
@@ -156,3 +157,69 @@ def test_same_bytes_again_without_times_or_places():
 
 def test_settings_that_are_unset_are_left_out():
     assert Page(report_html(make_report(), {})).island["settings"] == [["loss", "pz"], ["folds", "5"]]
+
+
+def test_a_calibrated_page_says_how_many_are_wrong_and_how_sure():
+    page = Page(report_html(make_report(calibrated=calibration(aim="recall=0.95")), {}))
+    text = page.text.replace("\N{NO-BREAK SPACE}", " ")
+    assert (
+        "About 1,930 (1,870 to 1,990) of 10,000 assessed labels are wrong; the 5 listed are expected" in text
+    )
+    figures = {what: (value, detail) for value, what, detail in page.island["figures"]}
+    told = {k: tuple(t.replace("\N{NO-BREAK SPACE}", " ") for t in v) for k, v in figures.items()}
+    assert told["estimated noise rate"] == ("12.5 %", "95 % interval 18.7 % to 19.9 %")
+    assert told["expected F1 of the suspects"] == ("92 %", "precision 92 %, recall 92 %; cut for recall 0.95")
+
+
+def test_a_calibrated_page_that_lists_nothing():
+    unknown = dict.fromkeys(("cut", "expected_precision", "expected_recall", "expected_f1"), float("nan"))
+    data = Page(
+        report_html(make_report(suspects=0, conflicts=0, calibrated=calibration(**unknown)), {})
+    ).island
+    assert [
+        "not known",
+        "expected F1 of the suspects",
+        "nothing is above the cut; cut for the highest F1",
+    ] in (data["figures"])
+
+
+def test_cards_carry_error_probabilities_only_where_there_are_any():
+    report = make_report(calibrated=calibration())
+    cards = Page(report_html(report, {})).island["suspects"]
+    expected = [row["error_probability"] for row in report.suspects()]
+    assert cards["error"] == pytest.approx([None if np.isnan(e) else e for e in expected], abs=1e-5)
+    assert cards["error"].count(None) == 1
+    plain = Page(report_html(make_report(), {})).island
+    assert (plain["calibrated"], plain["suspects"]["error"], plain["transition"]) == (
+        False,
+        [],
+        {"matrix": []},
+    )
+
+
+def test_a_small_transition_matrix_is_shown_whole():
+    data = Page(report_html(make_report(calibrated=calibration()), {})).island
+    assert data["transition"] == {"matrix": [[0.9, 0.1, 0.0], [0.25, 0.75, 0.0], None]}
+
+
+@pytest.mark.parametrize("k", [20, 21])
+def test_of_a_large_transition_matrix_the_largest_cells_are_shown(k):
+    rows = np.eye(k)
+    for true in range(12):  # class i is given as class i + 1 in (i + 1) % of the cases
+        rows[true, true], rows[true, true + 1] = 1 - (true + 1) / 100, (true + 1) / 100
+    rows[15] = np.nan
+    exact = calibration(transition=tuple(map(tuple, rows.tolist())))
+    report = make_report(classes=[f"class {i}" for i in range(k)], used=2 * k, calibrated=exact)
+    shown = Page(report_html(report, {})).island["transition"]
+    if k == 20:
+        assert len(shown["matrix"]) == k and shown["matrix"][15] is None
+    else:
+        assert shown == {"largest": [[i, i + 1, (i + 1) / 100] for i in range(11, 1, -1)]}
+
+
+def test_fewer_cells_than_ten_are_not_filled_up_with_zeros():
+    rows = np.eye(30)
+    rows[3, 3], rows[3, 7] = 0.6, 0.4
+    exact = calibration(transition=tuple(map(tuple, rows.tolist())))
+    report = make_report(classes=[f"class {i}" for i in range(30)], used=60, calibrated=exact)
+    assert Page(report_html(report, {})).island["transition"] == {"largest": [[3, 7, 0.4]]}

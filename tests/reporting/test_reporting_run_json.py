@@ -4,11 +4,12 @@ import json
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from reports import HOSTILE, make_report
+from reports import HOSTILE, calibration, make_report
 
 from labelscrub import __version__
 from labelscrub.errors import DataError
 from labelscrub.reporting import parse_run_json, run_json
+from labelscrub.reporting.run_json import _jsonable
 
 ANY_JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(codec=None)),
@@ -91,3 +92,25 @@ def test_a_newer_format_is_refused_with_a_way_out():
     with pytest.raises(DataError, match="format 2") as caught:
         parse_run_json(b'{"format": 2, "summary": {}}')
     assert "upgrade labelscrub" in caught.value.fix
+
+
+def test_a_calibration_comes_back_its_matrix_a_line_a_row():
+    exact = calibration(cut=float("nan"))
+    data = run_json(make_report(calibrated=exact), {})
+    stored = parse_run_json(data)["summary"]["calibration"]
+    assert stored.pop("transition") == [[0.9, 0.1, 0.0], [0.25, 0.75, 0.0], [None, None, None]]
+    assert stored.pop("cut") is None
+    expected = dataclasses.asdict(exact)
+    assert stored == {name: expected[name] for name in stored} and len(stored) == len(expected) - 2
+    assert b"        [0.25, 0.75, 0.0],\n        [null, null, null]\n" in data
+
+
+def test_a_run_of_another_method_says_so():
+    assert parse_run_json(run_json(make_report(), {}))["summary"]["calibration"] is None
+
+
+@given(ANY_JSON)
+def test_numbers_on_one_line_change_no_value(extra):
+    values = _jsonable([[1, 2.5, None], extra, ["[\n1\n]"]])
+    document = parse_run_json(run_json(make_report(used=1, suspects=0, conflicts=0), {"extra": values}))
+    assert document["extra"] == values

@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from reports import HOSTILE, make_report
+from reports import HOSTILE, calibration, make_report
 
 from labelscrub.reporting.tables import CSV_COLUMNS, report_parquet, suspects_csv
 from labelscrub.reporting.text import printable
@@ -137,3 +137,15 @@ def test_tables_have_the_same_bytes_again():
     assert report_parquet(make_report()) == report_parquet(make_report())
     other_times = make_report(provenance={"times": {"train": 99.0}})
     assert report_parquet(other_times) == report_parquet(make_report())
+
+
+def test_error_probabilities_are_in_both_tables_and_the_list_falls():
+    report = make_report(calibrated=calibration(), conflicts=1)
+    rows = read_csv(suspects_csv(report))
+    assert rows[0]["error_probability"] == ""  # the conflict, which was not assessed
+    listed = [float(row["error_probability"]) for row in rows[1:]]
+    assert listed == pytest.approx([row["score"] for row in report.suspects()[1:]], rel=1e-5)
+    assert listed == sorted(listed, reverse=True) and len(listed) == 5
+    stored = read_parquet(report_parquet(report))["error_probability"]
+    assert stored.null_count == 3 + 1  # three rows were not used
+    assert stored.to_pylist()[3:-1] == pytest.approx(report.findings.score[:-1])

@@ -63,7 +63,7 @@ def test_probabilities_of_threshold_runs_are_copied_once(monkeypatch: pytest.Mon
     made = plan_training(
         TrainingSettings(device="cpu", precision="float32"), shape=pixels.shape, num_classes=classes
     )
-    found = loop.Dynamics(np.zeros(number, np.float32), probabilities, None, ())
+    found = loop.Dynamics(*np.zeros((2, number), np.float32), probabilities, None, ())
     monkeypatch.setattr(threshold_module, "train_network", lambda *args, **more: found)
     chosen = threshold_sets(number, classes, 0)[0]
     tracemalloc.start()

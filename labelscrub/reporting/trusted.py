@@ -1,0 +1,74 @@
+"""Figures of a stored run that a verdict may rest on: each is checked as it is read, none is guessed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from labelscrub.errors import ModelError
+from labelscrub.records import Calibration
+
+
+def mapping(value: Any) -> Mapping[str, Any]:
+    """An object of figures."""
+    if not isinstance(value, Mapping):
+        raise untrusted("no figures")
+    return value
+
+
+def count(summary: Mapping[str, Any], name: str) -> int:
+    """A whole number from 0."""
+    value = summary.get(name)
+    if type(value) is not int or value < 0:
+        raise untrusted(f"'{name}' is {value!r}")
+    return value
+
+
+def share(summary: Mapping[str, Any], name: str) -> float:
+    """A number in 0..1."""
+    value = summary.get(name)
+    if not isinstance(value, int | float) or value is True or not 0 <= value <= 1:  # NaN fails the comparison
+        raise untrusted(f"'{name}' is {value!r}")
+    return float(value)
+
+
+def untrusted(what: str) -> ModelError:
+    """The error for figures that are not what a run writes."""
+    return ModelError(
+        f"the run's summary can't be trusted: {what}",
+        "run `labelscrub detect` again; a gate never passes on it",
+    )
+
+
+def share_or_nan(entry: Mapping[str, Any], name: str) -> float:
+    """A share that may be unknown, which is null in run.json; a quotient of sums may round to above 1."""
+    value = entry.get(name)
+    if value is None:
+        return math.nan
+    return 1.0 if isinstance(value, float) and 1 < value < 1 + 1e-9 else share(entry, name)
+
+
+def calibration_of(summary: Mapping[str, Any]) -> Calibration | None:
+    """What `--method calibrated` said of a stored run; None where the run is of another method, or older.
+
+    Without the transition matrix, which no verdict reads.
+    """
+    if summary.get("calibration") is None:
+        return None
+    c = mapping(summary["calibration"])
+    rate, low, high = (share(c, name) for name in ("noise_rate", "low", "high"))
+    if not low <= rate <= high:
+        raise untrusted(f"the noise rate {rate} is outside its interval, {low} to {high}")
+    return Calibration(
+        images=count(c, "images"),
+        noise_rate=rate,
+        low=low,
+        high=high,
+        aim=str(c.get("aim")),
+        cut=share_or_nan(c, "cut"),
+        expected_precision=share_or_nan(c, "expected_precision"),
+        expected_recall=share_or_nan(c, "expected_recall"),
+        expected_f1=share_or_nan(c, "expected_f1"),
+        transition=(),
+    )
