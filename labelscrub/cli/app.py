@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from labelscrub import __version__
-from labelscrub.cli import bench, check, corrupt, demo, detect, prune, score
+from labelscrub.cli import bench, check, corrupt, demo, detect, prune, score, tune
 from labelscrub.cli.console import printable
 from labelscrub.errors import EXIT_ENVIRONMENT, LabelscrubError
 
@@ -36,6 +36,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("detect")(detect.detect)
+app.command("tune")(tune.tune)
 app.command("prune")(prune.prune)
 app.command("check")(check.check)
 app.command("corrupt")(corrupt.corrupt)
