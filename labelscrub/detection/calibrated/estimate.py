@@ -74,7 +74,8 @@ def calibrate(
     given = labels[index].astype(np.int64)
     p = _tempered(predictions.pred_probs[index], given)
     inside = _tempered(evidence.train_probs[index], given)
-    t = matrix.transition_matrix(matrix.anchor_counts(p, given))
+    counts = matrix.anchor_counts(p, given)
+    t = matrix.transition_matrix(counts)
     top = p.argmax(axis=1)
     beliefs = _Beliefs(
         out_of_fold=matrix.deconvolve(p, t),
@@ -94,7 +95,7 @@ def calibrate(
         beliefs.disagrees[drawn],
     )
     e = _error_probability(beliefs, t, power.chosen)
-    low, high = _interval(beliefs, t, power, e)
+    low, high = _interval(beliefs, t, power, e, counts)
     error_probability = np.full(len(labels), np.nan)
     error_probability[index] = e
     return Estimate(
@@ -189,12 +190,25 @@ def _with_agreed(e: Floats, outside: Floats, beliefs: _Beliefs) -> Floats:
     return np.clip(e, 0, 1)
 
 
-def _interval(beliefs: _Beliefs, t: Floats, power: Power, e: Floats) -> tuple[float, float]:
-    """Noise rates of the powers that fit about as well, and the scatter of so many labels about the mean."""
+def _interval(
+    beliefs: _Beliefs,
+    t: Floats,
+    power: Power,
+    e: Floats,
+    counts: Floats,  # (K, K) of the anchors
+) -> tuple[float, float]:
+    """Noise rates of the powers that fit about as well, and on both sides what sampling adds.
+
+    That is 1.96 standard errors of r, sqrt(r (1 - r) / A), with r the share of the A anchors whose label is
+    another, for everything starts from it; and of a mean of labels that are wrong with probability e each.
+    """
     rates = [float(e.mean())]
     rates += [float(_error_probability(beliefs, t, a).mean()) for a in (power.low, power.high)]
-    scatter = NORMAL_95 * float(np.sqrt((e * (1 - e)).sum())) / len(e)
-    return max(min(rates) - scatter, 0.0), min(max(rates) + scatter, 1.0)
+    anchors = counts.sum()
+    r = 1 - counts.trace() / anchors
+    variance = r * (1 - r) / anchors + (e * (1 - e)).sum() / len(e) ** 2
+    sampling = NORMAL_95 * float(np.sqrt(variance))
+    return max(min(rates) - sampling, 0.0), min(max(rates) + sampling, 1.0)
 
 
 def _class_means(e: Floats, given: NDArray[np.int64], assessed: NDArray[np.bool_]) -> Floats:

@@ -7,15 +7,14 @@ from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import gammaln
+from scipy.special import betaln, gammaln
 
 Floats = NDArray[np.float64]
 
 SMALLEST = 1e-6  # probability: below, float32 softmax has lost what it was
 TEMPERATURES = np.geomspace(0.4, 4.0, 24)
 ANCHOR_SHARE = 0.15  # of the images predicted as a class: those the network is surest of
-FEWEST_ANCHORS = 20  # a class, where it has as many
-PRIOR_ANCHORS = 5.0  # images: weight of the mean rate in a class's own
+FEWEST_ANCHORS = 50  # a class, where it has as many
 CONCENTRATIONS = np.geomspace(0.3, 1e4, 24)
 ITERATIONS = 60
 
@@ -71,10 +70,11 @@ def transition_matrix(counts: Floats) -> Floats:  # (K, K) -> (K, K)
     """T with rows that sum to 1, from the counts of `anchor_counts`.
 
     Row k: with n_k anchors of which m_k are given another label, noise rate
-    r_k = (m_k + c r) / (n_k + c), r the rate over all classes, c = `PRIOR_ANCHORS`. The others share it as
-    T(k, g) = r_k (count(k, g) + b / (K - 1)) / (m_k + b): a symmetric Dirichlet prior of concentration b,
-    which has the largest marginal likelihood over all rows (Dirichlet-multinomial, empirical Bayes). Even
-    noise gets a large b and even rows, structured noise (cat for dog) a small one and keeps its structure.
+    r_k = (m_k + c r) / (n_k + c), r the rate over all classes: a Beta prior of mean r and concentration c.
+    The others share it as T(k, g) = r_k (count(k, g) + b / (K - 1)) / (m_k + b): a symmetric Dirichlet prior
+    of concentration b. Both concentrations are those of the largest marginal likelihood over all rows
+    (beta-binomial, Dirichlet-multinomial; empirical Bayes): even noise gets large ones and even rows,
+    structured noise (cat for dog) small ones and keeps its structure.
     """
     num_classes = len(counts)
     others = counts.copy()
@@ -82,15 +82,20 @@ def transition_matrix(counts: Floats) -> Floats:  # (K, K) -> (K, K)
     n, m = counts.sum(axis=1), others.sum(axis=1)
     off = ~np.eye(num_classes, dtype=bool)
 
-    def marginal(b: float) -> float:
+    overall = (m.sum() + 0.5) / (n.sum() + 1)
+
+    def of_rates(c: float) -> float:
+        a, d = c * overall, c * (1 - overall)
+        return float((betaln(m + a, n - m + d) - betaln(a, d)).sum())
+
+    def of_shares(b: float) -> float:
         share = b / (num_classes - 1)
         rows = gammaln(b) - gammaln(b + m)
         cells = np.where(off, gammaln(others + share) - gammaln(share), 0)
         return float(rows.sum() + cells.sum())
 
-    b = float(max(CONCENTRATIONS, key=marginal))
-    overall = (m.sum() + 0.5) / (n.sum() + 1)
-    rate = (m + PRIOR_ANCHORS * overall) / (n + PRIOR_ANCHORS)
+    b, c = (float(max(CONCENTRATIONS, key=marginal)) for marginal in (of_shares, of_rates))
+    rate = (m + c * overall) / (n + c)
     matrix: Floats = np.where(off, (others + b / (num_classes - 1)) / (m + b)[:, None] * rate[:, None], 0)
     matrix[np.diag_indices(num_classes)] = 1 - rate
     return matrix
