@@ -256,12 +256,7 @@ LOSS_DELAY = {"pz": 1}  # epochs of cross-entropy first; 0 for the others (paper
 
 
 def loss_parameters(training: TrainingSettings) -> dict[str, float]:
-    """The parameters of the chosen loss, defaults filled in: {"cutoff": 0.02} for pz; AUTO has none."""
-    if training.loss == AUTO:
-        raise UsageError(
-            f"{flag('loss')} {AUTO} needs images that are trained on, and those judged are not",
-            "leave out --train-on, or take the loss that `labelscrub tune` names for the images trained on",
-        )
+    """The parameters of the chosen loss, never AUTO, defaults filled in: {"cutoff": 0.02} for pz."""
     defaults = LOSS_PARAMETERS[training.loss]
     given = {name: getattr(training, name) for name in defaults}
     return {name: defaults[name] if value is None else value for name, value in given.items()}

@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from labelscrub.config import Settings, SourceSettings, flag
+from labelscrub.config import AUTO, Settings, SourceSettings, flag
 from labelscrub.errors import DataError, UsageError
 from labelscrub.pipeline import predicting
 from labelscrub.pipeline.clock import Clock
@@ -79,6 +79,11 @@ def check_arguments(
         raise UsageError(
             "--method calibrated needs images that were trained on; with --train-on those judged are not",
             "leave out --train-on, or take --method cl",
+        )
+    if settings.training.loss == AUTO:
+        raise UsageError(
+            "--loss auto needs images that are trained on, and with --train-on those judged are not",
+            "leave out --train-on, or take the loss that `labelscrub tune` names for the images trained on",
         )
     if settings.detection.score == "aum":
         raise UsageError(

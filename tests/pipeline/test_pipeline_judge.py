@@ -294,6 +294,7 @@ def test_prune_and_check_are_about_the_judged(done, tmp_path):
         ({"train_on": None, "train_split": "train"}, "--train-split has no effect without --train-on"),
         ({"source": None}, "no source given"),
         ({"method": "aum"}, "--method aum judges the images that it trains on"),
+        ({"loss": "auto"}, "--loss auto needs images that are trained on"),
         ({"method": "calibrated"}, "--method calibrated needs images that were trained on"),
         ({"score": "aum"}, "--score aum needs images that were trained on"),
         ({"pred_probs": "a"}, "--pred-probs trains nothing"),

@@ -65,6 +65,13 @@ def test_against_ridge_regression(plants: int, num_classes: int) -> None:
     expected = (evidence.late_margin - ridge.predict(own / scale)) / residual.std()
     np.testing.assert_allclose(found.values, expected, rtol=1e-6, atol=1e-6)
     assert found.plants == used.sum()
+    far = own[:, 0] <= np.quantile(own[:, 0], 0.05)
+    spread = planted[used] / scale
+    beyond = (own[far] / scale).mean(axis=0) - spread.mean(axis=0)
+    slopes = beyond @ np.linalg.solve(len(spread) * np.cov(spread.T, bias=True) + RIDGE * np.eye(4), beyond)
+    own_scatter = expected[far].var() / far.sum()
+    error = np.sqrt(1 / len(spread) + slopes + own_scatter)
+    assert found.standard_error(far) == pytest.approx(error, rel=1e-6)
     some = np.array([5, 3, 900])
     np.testing.assert_array_equal(found.of(some).values, found.values[some])
     np.testing.assert_array_equal(found.of(some).terms, found.terms[some])
