@@ -14,7 +14,7 @@ Floats = NDArray[np.float64]
 SMALLEST = 1e-6  # probability: below, float32 softmax has lost what it was
 TEMPERATURES = np.geomspace(0.4, 4.0, 24)
 ANCHOR_SHARE = 0.15  # of the images predicted as a class: those the network is surest of
-FEWEST_ANCHORS = 50  # a class, where it has as many
+FEWEST_ANCHORS = 10  # a class, where it has as many
 CONCENTRATIONS = np.geomspace(0.3, 1e4, 24)
 ITERATIONS = 60
 

@@ -83,13 +83,13 @@ def test_more_images_come_nearer() -> None:
     )
 
 
-def test_the_interval_holds_the_truth_more_often_than_not() -> None:
-    """It holds the power's doubt and the labels' scatter, not that of T: less often than 95 % here."""
+def test_the_interval_holds_the_truth() -> None:
+    """19 of 20 in the mean; fewer than 17 happen to a true 95 % interval once in 60 times."""
     held = 0
     for seed in range(20):
         made, found = run("even", FEW, seed)
         held += found.low <= made.noise_rate <= found.high
-    assert held >= 13
+    assert held >= 17
 
 
 def test_figures_fit_together() -> None:
@@ -159,6 +159,27 @@ def test_float32_probabilities_are_as_good_as_float64() -> None:
     rough = calibrate(short, made.labels.astype(np.int32), np.ones(K, bool))
     np.testing.assert_allclose(rough.error_probability, made.estimate().error_probability, atol=1e-3)
     assert rough.error_probability.dtype == np.float64
+
+
+def test_what_training_on_it_showed_counts() -> None:
+    """Of the doubtful images some look, in training, as if their label were right."""
+    made, found = run("even", FEW)
+    e = made.predictions.evidence
+    assert e is not None
+    doubtful = np.flatnonzero(np.abs(found.error_probability - 0.5) < 0.3)
+    believed = doubtful[::3]
+    inside = e.train_probs.copy()
+    inside[believed] = np.where(np.eye(K, dtype=bool)[made.labels[believed]], 0.8, 0.2 / (K - 1))
+    predictions = replace(made.predictions, evidence=replace(e, train_probs=inside))
+    change = calibrate(predictions, made.labels, np.ones(K, bool)).error_probability - found.error_probability
+    assert len(believed) > 10
+    assert change[believed].max() < -0.05
+    assert np.abs(np.delete(change, believed)).mean() < 0.02
+
+
+def test_second_choice() -> None:
+    p = np.random.default_rng(0).dirichlet(np.ones(5), 50)
+    np.testing.assert_array_equal(estimate._second(p, p.argmax(axis=1)), np.argsort(p, axis=1)[:, -2])
 
 
 def test_overconfidence_makes_no_difference() -> None:
