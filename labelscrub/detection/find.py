@@ -16,6 +16,10 @@ from labelscrub.detection.summary import Assessment, assess
 from labelscrub.detection.why import reasons
 from labelscrub.records import Calibration, Findings, Predictions
 
+TOO_FEW_PLANTS = (
+    "too few labels could be made wrong on purpose to learn from them: errors on images that are hard to tell"
+    " apart are not in the estimate, only in the upper end of its interval"
+)
 IMAGE_DEPENDENT = (
     "labels look wrong more often where images are hard to tell apart: the model takes some such errors for "
     "right, so more labels may be wrong than estimated, and the list may hold a smaller share of them"
@@ -87,6 +91,8 @@ def find_errors(
 
     score, notes = _score(settings, predictions)
     calibration = None if estimate is None else _calibration(estimate, suspect, settings.aim)
+    if estimate is not None and not estimate.from_plants:
+        notes.append(TOO_FEW_PLANTS)
     if estimate is not None and estimate.depends_on_image:
         notes.append(IMAGE_DEPENDENT)
     key, shown = ranking(score, found, predictions, error_probability, method=settings.method)

@@ -88,6 +88,7 @@ def _cross_validated(
     import numpy as np
 
     from labelscrub import training
+    from labelscrub.detection import duplicate_groups
 
     folds, calibrated = settings.training.folds, settings.detection.method == "calibrated"
     fold = training.assign_folds(labels, groups, folds, settings.training.seed)
@@ -109,7 +110,9 @@ def _cross_validated(
         for k in range(folds):
             trained = result(k, plants[k])
             if calibrated and k == 0:
-                plants = planned = training.plan_plants(trained, labels, fold, settings.training.seed)
+                copies = duplicate_groups(images.sha256)
+                planned = training.plan_plants(trained, labels, fold, copies, settings.training.seed)
+                plants = planned
                 progress(Event("train", message=_planted([len(of_fold.index) for of_fold in planned])))
             yield trained
 

@@ -30,13 +30,18 @@ def plan_plants(
     scout: FoldResult,
     labels: NDArray[np.integer],  # (N,) class index
     fold: NDArray[np.int16],  # (N,) of `assign_folds`
+    groups: NDArray[np.int64] | None,  # (N,) copies of one image share a number
     seed: int,
 ) -> tuple[Plants, ...]:
     """The plants of every fold, the scout's none, before any is trained; each image in at most one fold.
 
+    No image that has a copy: the copy, trained with its own label, would tell of the planted one.
+
     `late_margin` is NaN: training tells it. See `choose_plants`.
     """
     taken = np.zeros(len(labels), np.bool_)
+    if groups is not None:
+        taken |= np.bincount(groups)[groups] > 1
     plans = []
     for k in range(int(fold.max()) + 1):
         plans.append(no_plants(k))

@@ -110,7 +110,7 @@ def test_planted_labels_are_learnt_as_wrong_ones_are() -> None:
     fold = assign_folds(label, None, 3, 0)
     made = plan(pixels, loss="ce", epochs=4, network="mnist-cnn", lr=0.003)
     scout = train_fold(pixels, label, fold, 0, CLASSES, made, silent, no_plants(0))
-    plans = plan_plants(scout, label, fold, 0)
+    plans = plan_plants(scout, label, fold, None, 0)
     numbers = [len(plants.index) for plants in plans]
     assert numbers[0] == 0 and min(numbers[1:]) > 3  # at most 15 % of 50 agreed
     results = [train_fold(pixels, label, fold, k, CLASSES, made, silent, plans[k]) for k in (1, 2)]

@@ -77,7 +77,7 @@ def alike(a: np.ndarray, b: np.ndarray) -> float:
 @pytest.mark.parametrize("classes", [2, 4, 30])
 def test_a_plan_keeps_its_word(classes: int, folds: int) -> None:
     scout, labels, fold = scouted(3000, classes, folds)
-    plans = plan_plants(scout, labels, fold, seed=3)
+    plans = plan_plants(scout, labels, fold, None, seed=3)
     agreed = scout.index[scout.pred_probs.argmax(1) == labels[scout.index]]
     assert [len(plans), len(plans[0].index)] == [folds, 0]
     trained = int((fold != 1).sum())
@@ -96,7 +96,7 @@ def test_a_plan_keeps_its_word(classes: int, folds: int) -> None:
 
 def test_a_plan_is_the_seeds() -> None:
     scout, labels, fold = scouted()
-    plan, again, other = (plan_plants(scout, labels, fold, seed) for seed in (1, 1, 2))
+    plan, again, other = (plan_plants(scout, labels, fold, None, seed) for seed in (1, 1, 2))
     for k in range(1, 5):
         assert plan[k].index.tobytes() == again[k].index.tobytes()
         assert plan[k].label.tobytes() == again[k].label.tobytes()
@@ -114,7 +114,7 @@ def test_a_small_class_is_not_drowned_and_one_without_images_is_not_planted() ->
     pred_probs[:, 2:] = 0.2  # the classes that the network finds likely
     pred_probs[np.arange(len(scout.index)), labels[scout.index]] = 0.57
     scout = FoldResult(0, scout.index, pred_probs, scout.aum, ())
-    for k, plants in enumerate(plan_plants(scout, labels, fold, 0)[1:], start=1):
+    for k, plants in enumerate(plan_plants(scout, labels, fold, None, 0)[1:], start=1):
         room = int(0.2 * ((labels == 2) & (fold != k)).sum())
         assert 0 < room < 6
         assert np.bincount(plants.label, minlength=4)[2:].tolist() == [room, 0]
@@ -144,7 +144,7 @@ def test_two_classes_of_which_one_has_no_room() -> None:
 def test_little_data_has_few_plants_or_none(classes: int, number: int, right: float) -> None:
     scout, labels, fold = scouted(number, classes, 3, right=right)
     agreed = int((scout.pred_probs.argmax(1) == labels[scout.index]).sum())
-    for plants in plan_plants(scout, labels, fold, 0):
+    for plants in plan_plants(scout, labels, fold, None, 0):
         assert len(plants.index) <= 0.15 * agreed
         assert (plants.label != labels[plants.index]).all()
 
@@ -153,7 +153,7 @@ def test_a_scout_without_doubts_plants_every_class() -> None:
     _, labels, fold = scouted(4000, 4)
     index = np.flatnonzero(fold == 0)
     sure = FoldResult(0, index, np.eye(4, dtype=np.float32)[labels[index]], np.zeros(4000, np.float32), ())
-    plans = plan_plants(sure, labels, fold, 0)
+    plans = plan_plants(sure, labels, fold, None, 0)
     away = np.concatenate([(plants.label - labels[plants.index]) % 4 for plants in plans])
     counts = np.bincount(away, minlength=4)
     assert counts[0] == 0 and counts[1:].min() > 0.25 * len(away)
@@ -166,3 +166,14 @@ def test_images_planted_elsewhere_are_not_taken_again() -> None:
     taken[agreed[10:]] = True
     index, _ = choose_plants(scout, labels, fold, 1, taken, 0)
     assert set(index) == set(agreed[:10])
+
+
+def test_an_image_with_a_copy_is_not_planted() -> None:
+    scout, labels, fold = scouted(right=1)
+    groups = np.arange(len(labels))
+    groups[scout.index[1::2]] = scout.index[::2]  # pairs of copies, but for twenty
+    alone = scout.index[:20]
+    groups[alone] = alone
+    groups[scout.index[1:20:2]] = scout.index[1:20:2]
+    index = np.concatenate([plants.index for plants in plan_plants(scout, labels, fold, groups, 0)])
+    assert len(index) and set(index) <= set(alone)

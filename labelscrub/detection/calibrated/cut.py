@@ -64,10 +64,11 @@ def expect(
     """What a list is expected to hold, however it came about."""
     e = np.nan_to_num(error_probability.astype(np.float64), nan=0.0)
     n, total, held = int(listed.sum()), float(e.sum()), float(e[listed].sum())
+    told = n > 0 or total >= FEWEST_WRONG  # else nothing is listed, and nothing was to be
     return Cut(
         listed=listed,
         smallest=float(e[listed].min()) if n else math.nan,
         precision=held / n if n else math.nan,
-        recall=min(held / total, 1.0) if total else math.nan,
-        f1=2 * held / (n + total) if n + total else math.nan,
+        recall=min(held / total, 1.0) if total and told else math.nan,
+        f1=2 * held / (n + total) if n + total and told else math.nan,
     )

@@ -72,9 +72,9 @@ def choose_power(
         right = belief[at, labels] * transition[labels, labels]
         error.append(1 - right / np.maximum(given, 1e-12))
     first = int(np.argmax(likelihood))
-    if gain is None or disagrees.sum() < 2:
+    if gain is None or disagrees.sum() < 2:  # nothing says that a_0 is enough
         a = float(POWERS[first])
-        return Power(a, a, a, a)
+        return Power(a, a, a, float(POWERS[-1]))
     d = gain.values[disagrees]
     surely = gain.values[disagrees & (error[first] > SURELY_WRONG)]
     wrong_gain = min(0.0, float(surely.sum() / (len(surely) + PRIOR_SURE)))

@@ -56,7 +56,10 @@ def anchor_counts(
     Patrini et al. 2017, but counted on labels the network has not seen rather than read off one image).
     """
     num_classes = p.shape[1]
-    top, sure = p.argmax(axis=1), confidence(p)
+    top = p.argmax(axis=1)
+    others = p.copy()
+    others[np.arange(len(p)), top] = 0
+    sure = -others.sum(axis=1)  # 1 - 1e-9 is 1 in float32, the others are not 0
     counts = np.zeros((num_classes, num_classes))
     for k in range(num_classes):
         members = np.flatnonzero(top == k)

@@ -96,7 +96,7 @@ def test_anchors_against_a_slow_twin() -> None:
         for i, row in enumerate(p.tolist()):
             first, second = sorted(row, reverse=True)[:2]
             if row[k] == first:
-                sure.append((-confidence(p[i : i + 1])[0], i))
+                sure.append((sum(row) - first, i))
                 assert first >= second
         for _, i in sorted(sure)[: max(FEWEST_ANCHORS, round(ANCHOR_SHARE * len(sure)))]:
             expected[k, labels[i]] += 1
