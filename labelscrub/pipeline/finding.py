@@ -47,7 +47,8 @@ def detect(
         labels: with `pred_probs` and no source: the labels' file.
         cache_dir: where decoded images are kept; default in `out`.
         workers: decoding processes; 0 decodes in this one; default one a core.
-        settings: all settings at once, instead of `options`.
+        settings: all settings at once, instead of `options`; by `Settings.of`, which knows the loss that goes
+            with a method.
         progress: called with an Event now and then.
         options: single settings by name: `loss="pz", cutoff=0.05`; see labelscrub.config.
     Raises:
