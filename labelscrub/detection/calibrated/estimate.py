@@ -10,7 +10,7 @@ from scipy.special import expit, logit
 
 from labelscrub.detection.calibrated import transition as matrix
 from labelscrub.detection.calibrated.gain import gains
-from labelscrub.detection.calibrated.power import Power, choose_power
+from labelscrub.detection.calibrated.power import POWERS, Power, choose_power
 from labelscrub.detection.calibrated.transition import Floats
 from labelscrub.records import Evidence, Plants, Predictions
 
@@ -221,10 +221,12 @@ def _interval(
 
     That is 1.96 standard errors of r, sqrt(r (1 - r) / A), with r the share of the A anchors whose label is
     another (and two more of four), for everything starts from it; and of a mean of labels that are wrong with
-    probability e each.
+    probability e each. Where even the largest power fits, what the gains leave possible is the upper end.
     """
     rates = [float(e.mean())]
     rates += [float(_error_probability(beliefs, t, a).mean()) for a in (power.low, power.high)]
+    if power.high >= POWERS[-1]:  # T so near the identity that no power makes as many wrong as the gains say
+        rates.append(float(beliefs.disagrees.mean()) * power.most)
     anchors = counts.sum()
     r = (anchors - counts.trace() + 2) / (anchors + 4)  # Agresti and Coull: never 0 of few
     variance = r * (1 - r) / anchors + (e * (1 - e)).sum() / len(e) ** 2

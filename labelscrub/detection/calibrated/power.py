@@ -48,6 +48,8 @@ class Power:
     low: float
     """Smallest within the 95 % interval; gives the smallest noise rate."""
     high: float
+    most: float
+    """Share of the labels disagreed with that may be wrong: s + 1.96 sigma, at most 1."""
 
     @property
     def depends_on_image(self) -> bool:
@@ -74,7 +76,7 @@ def choose_power(
     first = int(np.argmax(likelihood))
     if gain is None or disagrees.sum() < 2:  # nothing says that a_0 is enough
         a = float(POWERS[first])
-        return Power(a, a, a, float(POWERS[-1]))
+        return Power(a, a, a, float(POWERS[-1]), most=1.0)
     d = gain.values[disagrees]
     surely = gain.values[disagrees & (error[first] > SURELY_WRONG)]
     wrong_gain = min(0.0, float(surely.sum() / (len(surely) + PRIOR_SURE)))
@@ -86,4 +88,6 @@ def choose_power(
     misfit += 2 * RELUCTANCE * np.log(POWERS[candidates] / POWERS[first])
     fits = candidates[misfit <= misfit.min() + INTERVAL]
     chosen = candidates[int(np.argmin(misfit))]
-    return Power(*(float(POWERS[i]) for i in (first, chosen, fits[0], fits[-1])))
+    most = float(np.clip(share + np.sqrt(INTERVAL) * sigma, 0, 1))
+    of_likelihood, best, low, high = (float(POWERS[i]) for i in (first, chosen, fits[0], fits[-1]))
+    return Power(of_likelihood, best, low, high, most)

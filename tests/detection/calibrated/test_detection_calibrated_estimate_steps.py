@@ -9,7 +9,7 @@ import pytest
 from calibrated_cases import Floats, pair, uniform
 
 from labelscrub.detection.calibrated import estimate
-from labelscrub.detection.calibrated.power import Power
+from labelscrub.detection.calibrated.power import POWERS, Power
 
 
 def test_second_choice() -> None:
@@ -63,13 +63,25 @@ def test_interval_holds_the_scatter_of_labels_and_the_doubt_about_the_power() ->
     beliefs = beliefs_of(rng.dirichlet(np.ones(3), n), rng.integers(0, 3, n))
     e = estimate._error_probability(beliefs, t, 1.0)
     counts = np.diag([40.0, 40.0, 40.0]) + 5 * (1 - np.eye(3))  # 150 anchors, 30 of another label
-    low, high = estimate._interval(beliefs, t, Power(1.0, 1.0, 1.0, 1.0), e, counts)
+    low, high = estimate._interval(beliefs, t, Power(1.0, 1.0, 1.0, 1.0, 1.0), e, counts)
     rates = (rng.random((20_000, n)) < e).mean(axis=1) + rng.binomial(150, 0.2, 20_000) / 150 - 0.2
     assert ((rates >= low) & (rates <= high)).mean() == pytest.approx(0.95, abs=0.01)
-    wide = estimate._interval(beliefs, t, Power(1.0, 1.0, 0.5, 2.0), e, counts)
+    wide = estimate._interval(beliefs, t, Power(1.0, 1.0, 0.5, 2.0, 1.0), e, counts)
     ends = [float(estimate._error_probability(beliefs, t, a).mean()) for a in (0.5, 2.0)]
     assert wide == pytest.approx((low - e.mean() + min(ends), high - e.mean() + max(ends)))
     assert wide[0] < low < high < wide[1]
+
+
+def test_where_no_power_is_enough_the_interval_goes_by_the_gains() -> None:
+    """Without noise in T next to nothing is wrong at any power, though labels are doubted."""
+    rng = np.random.default_rng(0)
+    beliefs = beliefs_of(rng.dirichlet(np.ones(3), 500), rng.integers(0, 3, 500))
+    t, e, anchors = np.eye(3), np.zeros(500), np.diag([400.0, 400.0, 400.0])
+    doubted = float(beliefs.disagrees.mean())
+    for most in (0.8, 1.0):
+        _, high = estimate._interval(beliefs, t, Power(1.0, 1.0, 1.0, POWERS[-1], most), e, anchors)
+        assert high == pytest.approx(most * doubted, abs=0.01)
+    assert estimate._interval(beliefs, t, Power(1.0, 1.0, 1.0, 1.0, 1.0), e, anchors)[1] < 0.01
 
 
 def agreed(c: float, r: float, n: int = 40_000) -> tuple[estimate._Beliefs, np.ndarray]:

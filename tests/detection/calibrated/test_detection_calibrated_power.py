@@ -140,3 +140,15 @@ def test_what_the_surely_wrong_gain_is_what_wrong_labels_gain() -> None:
     plain = np.where(surely, 0.0, -0.9) + 0.1 * rng.normal(size=n)
     # The doubtful gain the same in both: beside wrong labels at -2 they look less wrong than beside 0.
     assert with_gains(q, t, labels, easy).chosen < with_gains(q, t, labels, plain).chosen
+
+
+def test_most_is_what_the_gains_leave_possible() -> None:
+    t = uniform(5, 0.2)
+    q, labels, _ = drawn(1500, t)
+    everybody = np.ones(1500, bool)
+    found = {
+        level: choose_power(q, t, labels, gain_of(np.full(1500, level)), everybody).most
+        for level in (-1, 0.2, 2)
+    }
+    assert found[-1] == 1 > found[0.2] > 0.5 * RIGHT_GAIN > found[2] == 0
+    assert choose_power(q, t, labels, None, everybody).most == 1
