@@ -61,15 +61,15 @@ def test_one_that_is_clearly_better_is_taken_wherever_it_stands(place):
     assert str(THREE[place]) in found.sentence()
 
 
-def test_a_hair_better_is_not_enough_for_one_that_is_less_simple():
+def test_a_hair_better_is_taken_and_said_to_be_no_more():
     plain = scores(1.5)
     gain = np.zeros(1000, np.float32)
     gain[:4] = -1, 1, -1.5, 0.5  # two plants are found earlier, two later
     hair = plain + gain
     found = tuning.choose(THREE[:2], np.stack([plain, hair]), PLANTED, seed=0)
     assert found.tried[0].behind > 0
-    assert found.chosen == 0
-    assert "no clear difference to the best, pz with cutoff 0.02 (delay 1)" in found.sentence()
+    assert found.chosen == 1
+    assert found.sentence().endswith("no clear difference")
 
 
 def test_the_errors_are_those_of_a_slow_paired_bootstrap():
@@ -102,13 +102,12 @@ def doubts(number: int) -> tuple[np.ndarray, np.ndarray]:
     return np.tile(np.float32([0.6, 0.4, 0.0]), (number, 1)), np.where(np.arange(number) % 5, 0, 1)
 
 
-def test_plants_are_wrong_agreed_and_a_third_is_uniform():
+def test_plants_are_wrong_agreed_and_what_the_scout_thinks_likely():
     p, given = doubts(3000)
     place, wrong = tuning.plant(p, given, np.array([9999] * 3), 1500, np.random.default_rng(0))
     assert len(np.unique(place)) == len(place) == 1500
     assert (given[place] == 0).all()
-    assert set(wrong) == {1, 2}
-    assert (wrong == 2).mean() == pytest.approx(1 / 6, abs=0.03)  # half of a third; s.e. 0.0096
+    assert set(wrong) == {1}  # of label 2 it thinks nothing
 
 
 def test_plants_are_as_many_as_there_are_agreed_images_and_do_not_drown_a_class():
