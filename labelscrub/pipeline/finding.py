@@ -86,7 +86,7 @@ def detect(
         load = partial(
             data.load_images,
             cache_dir=Path(cache_dir) if cache_dir else out / "cache",
-            workers=_cores() if workers is None else workers,
+            workers=cores() if workers is None else workers,
             progress=progress,
         )
         if source is None:
@@ -189,7 +189,8 @@ def _check_arguments(
         raise UsageError(f"there is no source {source}", "name an image folder or a manifest")
 
 
-def _cores() -> int:
+def cores() -> int:
+    """That this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

@@ -65,7 +65,7 @@ def once(
         run.begin({**fingerprint, "training": plan.fingerprint()})
     for note in plan.notes:
         progress(Event("train", message=note))
-    arrays = _stored(run, "predictions", progress)
+    arrays = stored_arrays(run, "predictions", progress)
     if arrays is not None:
         progress(Event("train", message=f"trained before, predictions taken from {run.path}"))
         return training.predictions_from_arrays(arrays)
@@ -156,7 +156,7 @@ def _resumed(
 ) -> FoldResult:
     from labelscrub.training import FoldResult
 
-    arrays = _stored(run, name, progress)
+    arrays = stored_arrays(run, name, progress)
     if arrays is not None:
         progress(Event("train", message=f"{name} was trained before, taken from {run.path}"))
         return FoldResult.from_arrays(arrays)
@@ -165,7 +165,8 @@ def _resumed(
     return result
 
 
-def _stored(run: RunDirectory, name: str, progress: Progress) -> dict[str, NDArray[Any]] | None:
+def stored_arrays(run: RunDirectory, name: str, progress: Progress) -> dict[str, NDArray[Any]] | None:
+    """What the run has under this name; None where it has none, or a damaged one, which is said."""
     known = len(run.warnings)
     arrays = run.get_arrays(name)
     for warning in run.warnings[known:]:

@@ -74,7 +74,7 @@ def tune(
         UsageError, DataError, EnvironmentProblem, ModelError: with what is wrong and what to do.
     """
     from labelscrub import data
-    from labelscrub.pipeline.finding import _cores
+    from labelscrub.pipeline.finding import cores
     from labelscrub.training.tuning import tune_loss
 
     if settings is not None and options:
@@ -93,7 +93,7 @@ def tune(
             shape,
             settings.source,
             cache_dir=Path(cache),
-            workers=_cores() if workers is None else workers,
+            workers=cores() if workers is None else workers,
             progress=progress,
         )
         data.require_trainable(manifest, images, settings.source, folds=0)
@@ -130,7 +130,7 @@ def decide(
 
     def remember(name: str, compute: Callable[[], Arrays]) -> Arrays:
         name = f"fold-{name}"  # a checkpoint to the run directory
-        arrays = predicting._stored(run, name, progress)
+        arrays = predicting.stored_arrays(run, name, progress)
         if arrays is None:
             arrays = compute()
             run.put_arrays(name, arrays)

@@ -112,7 +112,7 @@ def test_planted_labels_are_learnt_as_wrong_ones_are() -> None:
     scout = train_fold(pixels, label, fold, 0, CLASSES, made, silent, no_plants(0))
     plans = plan_plants(scout, label, fold, None, 0)
     numbers = [len(plants.index) for plants in plans]
-    assert numbers[0] == 0 and min(numbers[1:]) > 3  # at most 15 % of 50 agreed
+    assert numbers[0] == 0 and 3 < min(numbers[1:]) <= max(numbers) <= 7  # at most 15 % of 50 agreed
     results = [train_fold(pixels, label, fold, k, CLASSES, made, silent, plans[k]) for k in (1, 2)]
     evidence = combine([*results, scout], 150, CLASSES).evidence
     assert evidence is not None
