@@ -22,7 +22,8 @@ MAY_IMPORT = {
     "store": BASE | {"store_files", "store_lock"},
     "store_files": BASE,
     "store_lock": BASE,
-    **{stage: BASE | {"store", stage} for stage in STAGES},
+    "processes": set(),
+    **{stage: BASE | {"store", "processes", stage} for stage in STAGES},
     "pipeline": BASE | STAGES | {"store", "pipeline"},
     "evaluation": BASE | STAGES | {"store", "pipeline", "evaluation"},
 }

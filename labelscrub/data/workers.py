@@ -1,10 +1,6 @@
 """Decoding in processes of their own: a crash, a hang or a Ctrl-C in there is never the run's end.
 
-Plain child processes and pipes, not multiprocessing: nothing of the user's script is imported again, the
-terminal's Ctrl-C does not reach them, and a child whose parent is gone (even killed) reads the end of its
-input and ends. The child loads Pillow and NumPy, never torch.
-
-One message each way: 4 bytes of length, JSON, then raw bytes (image files one way, pixels the other).
+The child loads Pillow and NumPy, never torch. Raw bytes in its messages: files one way, pixels the other.
 """
 
 from __future__ import annotations
@@ -12,8 +8,6 @@ from __future__ import annotations
 import json
 import os
 import queue
-import signal
-import struct
 import subprocess
 import sys
 import threading
@@ -21,18 +15,11 @@ import time
 from collections.abc import Callable, Generator, Iterable
 from contextlib import suppress
 from dataclasses import asdict
-from typing import IO, Any
 
+from labelscrub import processes
 from labelscrub.data.tasks import Job, Outcome, Task, carry_out
 from labelscrub.errors import EnvironmentProblem
 
-BOOT = """
-import sys, json
-sys.path[:] = json.loads(sys.argv[1])
-from labelscrub.data.workers import main
-main()
-"""
-READY = b"labelscrub worker ready\n"
 IMAGE_SECONDS = 60.0  # after which one image is given up
 CRASHES_IN_A_ROW = 10  # that many images without one decoded between: not the images' fault
 
@@ -156,12 +143,12 @@ class _Child:
             self.waiting_since = time.monotonic()
             blobs = [task.data for task in batch if task.data is not None]
             tasks = [[t.slot, t.path, t.known, -1 if t.data is None else len(t.data)] for t in batch]
-            _send(process.stdin, tasks, blobs)
+            processes.send(process.stdin, tasks, blobs)
             for _ in batch:
                 if closed():
                     raise EOFError
-                fields = _receive(process.stdout)
-                pixels = _read(process.stdout, fields.pop("length"))
+                fields = processes.receive(process.stdout)
+                pixels = processes.read(process.stdout, fields.pop("length"))
                 outcomes.append(Outcome(**{**fields, "stat": tuple(fields["stat"])}, pixels=pixels))
                 self.waiting_since = time.monotonic()
         except (EOFError, BrokenPipeError):
@@ -173,19 +160,9 @@ class _Child:
     def _started(self) -> subprocess.Popen[bytes]:
         if self.process is not None:
             return self.process
-        arguments = [json.dumps([p for p in sys.path if isinstance(p, str)]), json.dumps(asdict(self.job))]
         try:
-            self.process = process = subprocess.Popen(
-                [sys.executable, "-P", "-W", "ignore", "-c", BOOT, *arguments],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,  # C libraries write there, over the progress bar
-                start_new_session=True,  # the terminal's Ctrl-C is for the parent
-                env={**os.environ, "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
-            )
-            assert process.stdout is not None
-            if process.stdout.readline() != READY:
-                raise OSError(f"it ended with code {process.wait()}")
+            self.process = process = processes.start(__name__, json.dumps(asdict(self.job)))
+            processes.expect_ready(process)
         except OSError as error:
             self.kill()
             raise EnvironmentProblem(
@@ -208,51 +185,22 @@ class _Child:
         """End the process and free what it held; for the thread that reads its answers."""
         process, self.process = self.process, None
         if process is not None:
-            process.kill()
-            process.wait()
-            for pipe in (process.stdin, process.stdout):
-                with suppress(OSError):  # unwritten bytes for a process that is gone
-                    if pipe is not None:
-                        pipe.close()
-
-
-def _send(stream: IO[bytes], message: Any, blobs: Iterable[bytes]) -> None:
-    text = json.dumps(message).encode()
-    stream.write(struct.pack("<I", len(text)) + text)
-    for blob in blobs:
-        stream.write(blob)
-    stream.flush()
-
-
-def _receive(stream: IO[bytes]) -> Any:
-    (length,) = struct.unpack("<I", _read(stream, 4))
-    return json.loads(_read(stream, length))
-
-
-def _read(stream: IO[bytes], length: int) -> bytes:
-    data = stream.read(length)
-    if len(data) < length:
-        raise EOFError
-    return data
+            processes.end(process)
 
 
 def main() -> None:
     """The child: tasks from stdin, outcomes to stdout, until the input ends."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    job = Job(**json.loads(sys.argv[2]))
-    stdin, stdout = sys.stdin.buffer, os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # whatever prints in here can't garble the answers
+    stdin, stdout = processes.attach()
+    job = Job(**json.loads(sys.argv[1]))
     try:
-        stdout.write(READY)
-        stdout.flush()
         while True:
             tasks = [
-                Task(slot, path, None if length < 0 else _read(stdin, length), known)
-                for slot, path, known, length in _receive(stdin)
+                Task(slot, path, None if length < 0 else processes.read(stdin, length), known)
+                for slot, path, known, length in processes.receive(stdin)
             ]
             for task in tasks:
                 fields = dict(vars(carry_out(task, job)))
                 pixels = fields.pop("pixels")
-                _send(stdout, {**fields, "length": len(pixels)}, [pixels])
+                processes.send(stdout, {**fields, "length": len(pixels)}, [pixels])
     except (EOFError, BrokenPipeError):
         os._exit(0)  # the parent has no more, or is gone

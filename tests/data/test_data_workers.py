@@ -15,6 +15,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from labelscrub import processes
 from labelscrub.data import workers
 from labelscrub.data.tasks import Job, Task
 from labelscrub.errors import DataError, EnvironmentProblem
@@ -47,8 +48,9 @@ def png() -> bytes:
 
 @pytest.fixture
 def faulty(monkeypatch: pytest.MonkeyPatch) -> None:
-    start = "from labelscrub.data.workers import main"
-    monkeypatch.setattr(workers, "BOOT", workers.BOOT.replace(start, FAULTY + start))
+    start = "importlib.import_module(sys.argv.pop(1))"
+    assert start in processes.BOOT
+    monkeypatch.setattr(processes, "BOOT", processes.BOOT.replace(start, FAULTY + start))
 
 
 def run(contents: list[bytes], count: int = 2, per_batch: int = 4) -> dict[int, str]:
@@ -90,7 +92,7 @@ def test_e07_processes_that_keep_dying_end_the_run_with_words(monkeypatch: pytes
 
 
 def test_processes_that_cannot_start_end_the_run_with_words(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workers, "BOOT", "raise SystemExit(3)")
+    monkeypatch.setattr(processes, "BOOT", "raise SystemExit(3)")
     with pytest.raises(EnvironmentProblem, match=r"ended with code 3[\s\S]*--workers 0"):
         run([png()])
     monkeypatch.setattr(sys, "executable", "/nowhere/python")
