@@ -4,7 +4,7 @@
 >>> report = labelscrub.detect("./images", loss="pz", cutoff=0.05)  # doctest: +SKIP
 >>> report.suspects()[0]["path"], report.summary.estimated_noise_rate  # doctest: +SKIP
 
-Importing this package loads neither torch nor cleanlab; they come with the first call that needs them.
+Importing this package does not load torch; it comes with the first call that needs it.
 """
 
 from __future__ import annotations

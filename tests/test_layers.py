@@ -28,7 +28,7 @@ MAY_IMPORT = {
     "evaluation": BASE | STAGES | {"store", "pipeline", "evaluation"},
 }
 ONLY_IN = {
-    "cleanlab": {"detection"},
+    "cleanlab": {"evaluation"},
     "torch": {"training", "evaluation"},
     "torchvision": {"training", "evaluation"},
     "PIL": {"data", "reporting", "store", "curation", "evaluation"},

@@ -26,7 +26,7 @@ def brought_probabilities(path: Path, manifest: Manifest, images: Images) -> NDA
     if paths is not None:
         return _by_path(values, paths, manifest, images, path)
     if len(values) == len(manifest):
-        values = values[images.rows]
+        values = _rows(values, images.rows)
     elif len(values) != len(images.rows):
         raise DataError(
             f"{path} has {len(values):,} rows; "
@@ -52,7 +52,15 @@ def _by_path(
     if absent:
         more = f" and {len(absent) - 1:,} more" if len(absent) > 1 else ""
         raise DataError(f"{path} has no row for {absent[0]}{more}", "give a row for each image of the source")
-    return values[np.array([index_of[name] for name in wanted], np.int64)]
+    return _rows(values, np.array([index_of[name] for name in wanted], np.int64))
+
+
+def _rows(
+    values: NDArray[np.float32],  # (rows of the file, K)
+    rows: NDArray[np.int64],  # (N,)
+) -> NDArray[np.float32]:
+    """(N, K) these rows; no copy where they are all, in order, so that a large file stays memory-mapped."""
+    return values if np.array_equal(rows, np.arange(len(values))) else values[rows]
 
 
 def _by_class(
@@ -67,6 +75,8 @@ def _by_class(
             f"{path}: its columns and the source's classes differ: {odd}",
             "name the columns as the classes; classes that no label names are listed with --classes FILE",
         )
+    if names == classes:
+        return values
     if names is not None:
         return values[:, [names.index(name) for name in classes]]
     if _by_text_not_number(classes):

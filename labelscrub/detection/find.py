@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from labelscrub.config import DetectionSettings, parse_aim
 from labelscrub.detection import aum, checks, confident_learning
 from labelscrub.detection.calibrated import Estimate, calibrate, choose_cut, expect
+from labelscrub.detection.chunks import known_classes
 from labelscrub.detection.duplicates import best_supported
 from labelscrub.detection.score import margins, rank, ranking
 from labelscrub.detection.summary import Assessment, assess
@@ -58,7 +59,7 @@ def find_errors(
 
     counts = np.bincount(labels, minlength=len(classes))
     smallest = SMALLEST_CLASS if settings.method == "aum" else max(folds, SMALLEST_CLASS)
-    known = predictions.pred_probs.any(axis=0)  # (K,) all zeros: the model has not learnt that class
+    known = known_classes(predictions.pred_probs)  # (K,)
     assessed = (counts >= smallest) & known & ~_in_one_fold(labels, predictions.fold, len(classes))  # (K,)
     checks.check_enough_classes(assessed, counts, smallest)
 

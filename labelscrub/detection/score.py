@@ -20,9 +20,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from labelscrub.detection.chunks import in_threads, row_chunks
 from labelscrub.records import Predictions
-
-CHUNK_VALUES = 1 << 22  # probabilities copied at a time, so that a million images by a thousand classes fit
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,19 +43,23 @@ def margins(
     labels: NDArray[np.integer],  # (N,)
 ) -> Margins:
     """The given, the best other and the most probable class of each image."""
+    pred_probs = np.asarray(pred_probs)
     n, num_classes = pred_probs.shape
     predicted, other = np.empty(n, dtype=np.int64), np.empty(n, dtype=np.int64)
     p_given, p_other = np.empty(n), np.empty(n)
-    step = max(1, CHUNK_VALUES // num_classes)
-    for start in range(0, n, step):
-        part = slice(start, start + step)
-        chunk = np.array(pred_probs[part])
+
+    def read(rows: slice) -> None:
+        chunk, given = np.array(pred_probs[rows]), labels[rows]
         at = np.arange(len(chunk))
-        predicted[part] = chunk.argmax(axis=1)
-        p_given[part] = chunk[at, labels[part]]
-        chunk[at, labels[part]] = -1
-        other[part] = chunk.argmax(axis=1)
-        p_other[part] = chunk[at, other[part]]
+        p_given[rows] = chunk[at, given]
+        chunk[at, given] = -1
+        best = chunk.argmax(axis=1)
+        other[rows] = best
+        p_other[rows] = chunk[at, best]
+        ahead = np.where(p_given[rows] == p_other[rows], given < best, p_given[rows] > p_other[rows])
+        predicted[rows] = np.where(ahead, given, best)
+
+    in_threads(read, row_chunks(n, num_classes))
     return Margins(predicted, other, p_given, p_other)
 
 

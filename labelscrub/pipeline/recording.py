@@ -87,7 +87,7 @@ def _versions() -> dict[str, str]:
     import platform
     from importlib.metadata import version
 
-    packages = ("torch", "torchvision", "cleanlab", "numpy", "pillow", "pyarrow")
+    packages = ("torch", "torchvision", "numpy", "pillow", "pyarrow")
     return {
         "labelscrub": __version__,
         "python": platform.python_version(),

@@ -57,6 +57,26 @@ def test_paths_and_class_names_decide_where_the_file_has_them(tmp_path):
     np.testing.assert_array_equal(brought_probabilities(path, *listed()), PROBS)
 
 
+def test_a_file_whose_rows_and_columns_are_in_order_stays_memory_mapped(tmp_path):
+    np.save(tmp_path / "p.npy", PROBS)
+    whole = brought_probabilities(tmp_path / "p.npy", *listed())
+    np.testing.assert_array_equal(whole, PROBS)
+    assert isinstance(whole.base, np.memmap)
+    narrowed = brought_probabilities(tmp_path / "p.npy", *listed(unusable=[1]))
+    np.testing.assert_array_equal(narrowed, PROBS[[0, 2, 3]])
+
+
+def test_columns_in_order_may_go_with_rows_in_another(tmp_path):
+    path = saved(
+        tmp_path,
+        "p.npz",
+        pred_probs=PROBS[[1, 0, 2, 3]],
+        classes=np.array(["cat", "dog"]),
+        paths=np.array(["b.png", "a.png", "c.png", "d.png"]),
+    )
+    np.testing.assert_array_equal(brought_probabilities(path, *listed()), PROBS)
+
+
 @pytest.mark.parametrize(
     ("arrays", "message"),
     [

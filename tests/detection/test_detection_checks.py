@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from detection_cases import find, noisy, predictions
 
+from labelscrub.detection import chunks
 from labelscrub.detection.checks import check_better_than_chance, check_every_fold, check_predictions
 from labelscrub.errors import DataError, ModelError, UsageError
 
@@ -24,6 +25,18 @@ def test_infinities_that_cancel_are_an_error_too() -> None:
     probs, labels, _ = noisy()
     probs[3, 0], probs[3, 1] = np.inf, -np.inf
     with pytest.raises(ModelError, match="row 3"):
+        find(probs, labels)
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_the_first_bad_row_is_named_whatever_chunk_it_is_in(
+    monkeypatch: pytest.MonkeyPatch, threads: int
+) -> None:
+    monkeypatch.setattr(chunks, "CHUNK_VALUES", 50)
+    monkeypatch.setattr(chunks, "cores", lambda: threads)
+    probs, labels, _ = noisy()
+    probs[[399, 123]] *= 0.5
+    with pytest.raises(ModelError, match=r"2 of 400 rows .* do not sum to 1; first: row 123, sum 0\.5"):
         find(probs, labels)
 
 

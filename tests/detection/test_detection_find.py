@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -142,7 +143,7 @@ def test_auto_is_self_confidence_where_aum_is_missing_or_broken() -> None:
 def test_many_rows_are_read_in_parts(monkeypatch: pytest.MonkeyPatch) -> None:
     probs, labels, _ = noisy()
     expected, _ = find(probs, labels)
-    monkeypatch.setattr("labelscrub.detection.score.CHUNK_VALUES", 64)
+    monkeypatch.setattr("labelscrub.detection.chunks.CHUNK_VALUES", 64)
     findings, _ = find(probs, labels)
     np.testing.assert_array_equal(findings.rank, expected.rank)
     np.testing.assert_array_equal(findings.suggested, expected.suggested)
@@ -322,8 +323,14 @@ def test_conflicts_agree_with_a_plain_loop(images: list[tuple[int, int]]) -> Non
         assert found[i] == (seen.setdefault(int(c), len(seen) + 1) if contradicted else 0)
 
 
-def test_importing_detection_loads_neither_cleanlab_nor_torch() -> None:
-    code = "import sys, labelscrub.detection; print(*sys.modules)"
-    out = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
-    assert not {"cleanlab", "pandas", "sklearn", "torch", "pyarrow"} & set(out.split())
-    assert "labelscrub.detection.find" in out.split()
+def test_finding_errors_loads_neither_cleanlab_nor_torch() -> None:
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1]);"
+        "from detection_cases import find, noisy; probs, labels, _ = noisy(); find(probs, labels);"
+        "print(*sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(Path(__file__).parent)], capture_output=True, text=True, check=True
+    )
+    assert not {"cleanlab", "pandas", "sklearn", "torch", "pyarrow"} & set(done.stdout.split())
+    assert "labelscrub.detection.pruning" in done.stdout.split()
