@@ -8,7 +8,7 @@ import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from enum import IntFlag
+from enum import IntEnum
 from io import BytesIO, FileIO
 
 import numpy as np
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile, MpoImagePlugin, TiffImagePlugin, WebPImagePlugin
 
 from labelscrub.data.formats import sniff, why_not
+from labelscrub.data.turbo import exact, turbo
 
 # The allow-list keeps out every decoder known to be slow or hungry (RELIABILITY.md, fact 1).
 # MPO comes with JPEG: Pillow opens it as a JPEG and then finds the second image.
@@ -47,10 +48,9 @@ class Unreadable(Exception):  # noqa: N818  (a state of the image, told to the u
         self.kind = kind
 
 
-class Trait(IntFlag):
-    """What was done to an image that its owner should hear of."""
+class Trait(IntEnum):
+    """What was done to an image that its owner should hear of: bits; an IntFlag takes microseconds a use."""
 
-    NONE = 0
     ANIMATED = 1
     DEEP = 2
     BAD_EXIF = 4
@@ -65,22 +65,27 @@ class Picture:
 
     image: Image.Image
     format: str
-    traits: Trait
+    traits: int
+    """Bits of Trait."""
 
 
 def decode(data: bytes, size: int, channels: int, max_pixels: int) -> NDArray[np.uint8]:
     """Image bytes -> (size, size, channels) uint8, channels 1 (grey) or 3 (RGB); raises Unreadable."""
-    return square(data, size, channels, max_pixels)[0]
+    pixels = square(data, size, channels, max_pixels)[0]
+    return np.frombuffer(pixels, np.uint8).reshape(size, size, channels)
 
 
-def square(data: bytes, size: int, channels: int, max_pixels: int) -> tuple[NDArray[np.uint8], Picture]:
-    """Image bytes -> (size, size, channels) uint8, and where they come from; raises Unreadable.
+def square(data: bytes, size: int, channels: int, max_pixels: int) -> tuple[bytes, str, int]:
+    """Image bytes -> size * size * channels bytes, the format and the bits of Trait; raises Unreadable.
 
     Squashed: each side is scaled on its own. An image of the right size keeps its very pixels.
     """
+    if size * size <= max_pixels and (pixels := exact(data, size, channels)) is not None:
+        return pixels, "JPEG", Trait.COLOUR if channels == 3 else 0
     picture = open_image(data, max_pixels, lambda width, height: (size, size))
-    image = picture.image.convert("L" if channels == 1 else "RGB")
-    return np.asarray(image).reshape(size, size, channels), picture
+    mode = "L" if channels == 1 else "RGB"
+    image = picture.image if picture.image.mode == mode else picture.image.convert(mode)
+    return image.tobytes(), picture.format, picture.traits
 
 
 def open_image(data: bytes, max_pixels: int, target: Target | None = None) -> Picture:
@@ -121,12 +126,16 @@ def _open(data: bytes, max_pixels: int, target: Target | None) -> Picture:
     if not data:
         raise Unreadable("empty file")
     image: Image.Image = Image.open(BytesIO(data), formats=FORMATS)
-    name, traits = image.format or "", Trait.NONE
+    name, traits = image.format or "", 0
     _check_size(image.size, max_pixels)
-    drafted = None
-    if target is not None and name in ("JPEG", "MPO"):
-        drafted = image.draft(None, target(*image.size))
-    image.load()
+    drafted, loaded = None, None
+    if name in ("JPEG", "MPO"):
+        full = image.size
+        if target is not None:
+            drafted = image.draft(None, target(*full))
+        loaded = turbo(data, image, full)
+    if loaded is None:
+        image.load()
     turn = None
     try:
         turn = TURNS.get(image.getexif().get(ORIENTATION, 1))
@@ -136,7 +145,8 @@ def _open(data: bytes, max_pixels: int, target: Target | None) -> Picture:
         traits |= Trait.DEEP
     # The image's own part of a scaled JPEG, whose last row and column may stick out
     width, height = drafted[1][2:] if drafted is not None else image.size
-    seen = _flatten(image, 1) if target is None else _scaled(image, width, height, target(*image.size))
+    pixels = image if loaded is None else loaded
+    seen = _flatten(pixels, 1) if target is None else _scaled(pixels, width, height, target(*image.size))
     if seen.mode != "L":
         traits |= Trait.COLOUR
     if name != "MPO" and _is_animated(image):  # an MPO's second image is for the other eye

@@ -1,6 +1,8 @@
 """Decoded pixels on disk: one .npy of uint8 and one index, both hashed, both replaced whole or not at all.
 
 A store is trusted only where the index's own hash and the pixels' hash hold; all else is decoded again.
+The pixels are not hashed while their file's stat is what the index noted when the file was put in its
+place: any later write to it shows, decay of the disk does not.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from labelscrub.data.tasks import stat_of
 from labelscrub.errors import EnvironmentProblem
 
 HEADER = 128  # bytes of a .npy header for any shape we write
@@ -70,13 +73,14 @@ def load(folder: Path, name: str) -> tuple[Stored | None, bool]:
             return None, True
         with np.load(BytesIO(raw[:-32]), allow_pickle=False) as index:
             about = json.loads(index["about"].tobytes())
-            with (folder / about["pixels"]).open("rb") as stream:
-                if hashlib.file_digest(stream, "sha256").hexdigest() != about["sha256"]:
-                    return None, True
-                pixels = _map(stream.fileno(), tuple(about["shape"]))
-            arrays = {name: index[name] for name in ("stat", "sha256", "traits", "settled", "failure")}
-            failures = [(kind, reason) for kind, reason in about["failures"]]
-            return Stored(keys=about["keys"], failures=failures, pixels=pixels, **arrays), False
+            arrays = {key: index[key] for key in ("stat", "sha256", "traits", "settled", "failure")}
+        failures = [(kind, reason) for kind, reason in about["failures"]]
+        with (folder / about["pixels"]).open("rb") as stream:
+            touched = list(stat_of(os.fstat(stream.fileno()))) != about["stat"]
+            if touched and hashlib.file_digest(stream, "sha256").hexdigest() != about["sha256"]:
+                return None, True
+            pixels = _map(stream.fileno(), tuple(about["shape"]))
+        return Stored(keys=about["keys"], failures=failures, pixels=pixels, **arrays), False
     except (OSError, ValueError, KeyError, zipfile.BadZipFile):
         return None, True
 
@@ -88,8 +92,11 @@ def save(folder: Path, name: str, writer: Writer, stored: Stored, shape: tuple[i
         # Named by content: an index never meets the pixels of another, whatever is interrupted in between.
         file = f"{name}-{digest[:16]}.npy"
         writer.path.replace(folder / file)
+        stat = stat_of((folder / file).stat())  # no sooner: to be renamed changes it
         about = {
             "pixels": file,
+            # A clock of whole seconds does not tell what came right after
+            "stat": stat if stat[2] % 1_000_000_000 else None,
             "sha256": digest,
             "shape": pixels.shape,
             "keys": stored.keys,
@@ -153,7 +160,7 @@ class Writer:
         os.close(self.fd)
         self.path.unlink(missing_ok=True)  # renamed by then if all went well
 
-    def write(self, slot: int, pixels: bytes) -> None:
+    def write(self, slot: int, pixels: bytes | memoryview) -> None:
         """One image's pixels, or those of several in a row from `slot` on."""
         with _disk(self.folder):
             _write_at(self.fd, pixels, HEADER + slot * self.image_bytes)
@@ -200,7 +207,7 @@ def _runs(chosen: NDArray[np.bool_]) -> Iterator[tuple[int, int]]:
     yield from zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True)
 
 
-def _write_at(fd: int, data: bytes, offset: int) -> None:
+def _write_at(fd: int, data: bytes | memoryview, offset: int) -> None:
     view = memoryview(data)
     while view:
         written = os.pwrite(fd, view, offset)

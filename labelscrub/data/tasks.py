@@ -6,15 +6,26 @@ import errno
 import hashlib
 import os
 import stat
-from collections.abc import Iterator
+import struct
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from io import FileIO
+
+import numpy as np
+from numpy.typing import NDArray
 
 from labelscrub.data.decoding import Trait, Unreadable, square
 from labelscrub.data.formats import is_misnamed
 
 NO_STAT = (0, 0, 0, 0)
+NO_HASH = bytes(32)
+DECODED, KNOWN, FAILED = range(3)
+# One image's outcome without its pixels and reason, as struct packs it and NumPy reads a batch of them
+RECORD = struct.Struct("<BB4q32s")
+RECORDS = np.dtype(
+    [("state", "u1"), ("traits", "u1"), ("stat", "<i8", (4,)), ("sha256", "u1", (32,))], align=False
+)
 
 
 @dataclass(frozen=True)
@@ -34,8 +45,8 @@ class Task:
     slot: int
     path: str = ""
     data: bytes | None = None
-    known: str = ""
-    """Hex sha256 of the content whose pixels the caller has."""
+    known: bytes = b""
+    """sha256 of the content whose pixels the caller has."""
 
 
 @dataclass(frozen=True)
@@ -46,13 +57,43 @@ class Outcome:
     kind: str = ""
     """"" decoded or known, else the SkipKind."""
     reason: str = ""
-    sha256: str = ""
-    """Hex; "" where the bytes could not be read."""
+    sha256: bytes = NO_HASH
+    """NO_HASH where the bytes could not be read."""
     stat: tuple[int, int, int, int] = NO_STAT
     """Size, mtime_ns, ctime_ns, inode of the file when it was read."""
     traits: int = 0
     pixels: bytes = b""
     """size * size * channels bytes; empty where known or failed."""
+
+
+@dataclass(frozen=True, eq=False)
+class Outcomes:
+    """What came of n tasks, in their order."""
+
+    slots: NDArray[np.int64]
+    """(n,)"""
+    records: NDArray[np.void]
+    """(n,) RECORDS"""
+    failures: list[tuple[str, str]]
+    """Kind and reason of each failed one."""
+    pixels: bytes
+    """Of the decoded ones."""
+
+
+def pack(outcomes: Sequence[Outcome]) -> tuple[bytes, list[tuple[str, str]], bytes]:
+    """Records, failures and pixels of `Outcomes`."""
+    records, failures = [], []
+    for outcome in outcomes:
+        state = FAILED if outcome.kind else DECODED if outcome.pixels else KNOWN
+        records.append(RECORD.pack(state, outcome.traits, *outcome.stat, outcome.sha256))
+        if outcome.kind:
+            failures.append((outcome.kind, outcome.reason))
+    return b"".join(records), failures, b"".join([outcome.pixels for outcome in outcomes])
+
+
+def unpack(slots: Sequence[int], records: bytes, failures: list[tuple[str, str]], pixels: bytes) -> Outcomes:
+    """What `pack` made of the outcomes for these slots."""
+    return Outcomes(np.array(slots, np.int64), np.frombuffer(records, RECORDS), failures, pixels)
 
 
 def stat_of(status: os.stat_result) -> tuple[int, int, int, int]:
@@ -79,9 +120,13 @@ def read_file(path: str, max_bytes: int) -> tuple[bytes, tuple[int, int, int, in
     """A regular file's bytes and its stat, which held before and after reading; raises Unreadable."""
     for _ in range(2):
         with open_regular(path, max_bytes) as stream:
-            before = stat_of(os.fstat(stream.fileno()))
-            data = stream.readall()
-            after = stat_of(os.fstat(stream.fileno()))
+            fd = stream.fileno()
+            before = stat_of(os.fstat(fd))
+            # One byte more than there should be: a file that has grown is seen, and one call is enough
+            data = os.read(fd, before[0] + 1)
+            while len(data) < before[0] and (more := os.read(fd, before[0] + 1 - len(data))):
+                data += more
+            after = stat_of(os.fstat(fd))
         if before == after and len(data) == after[0]:
             return data, after
     raise Unreadable("changed during the run")
@@ -111,7 +156,7 @@ def _why(error: OSError) -> tuple[str, str]:
 
 def carry_out(task: Task, job: Job) -> Outcome:
     """Read, hash and decode one image, all from the same bytes."""
-    digest, status = "", NO_STAT
+    digest, status = NO_HASH, NO_STAT
     try:
         if task.data is None and not task.path:
             raise Unreadable("no image in this row", "missing")
@@ -120,11 +165,12 @@ def carry_out(task: Task, job: Job) -> Outcome:
         else:
             data = task.data
             _check_length(len(data), job.max_bytes)
-        digest = hashlib.sha256(data).hexdigest()
+        digest = hashlib.sha256(data).digest()
         if task.known == digest:
             return Outcome(task.slot, sha256=digest, stat=status)
-        pixels, picture = square(data, job.size, job.channels, job.max_pixels)
+        pixels, name, traits = square(data, job.size, job.channels, job.max_pixels)
     except Unreadable as problem:
         return Outcome(task.slot, problem.kind, problem.reason, digest, status)
-    traits = picture.traits | (Trait.MISNAMED if is_misnamed(task.path, picture.format) else Trait.NONE)
-    return Outcome(task.slot, sha256=digest, stat=status, traits=int(traits), pixels=pixels.tobytes())
+    if is_misnamed(task.path, name):
+        traits |= Trait.MISNAMED
+    return Outcome(task.slot, sha256=digest, stat=status, traits=traits, pixels=pixels)

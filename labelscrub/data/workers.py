@@ -1,6 +1,7 @@
 """Decoding in processes of their own: a crash, a hang or a Ctrl-C in there is never the run's end.
 
-The child loads Pillow and NumPy, never torch. Raw bytes in its messages: files one way, pixels the other.
+The child loads Pillow and NumPy, never torch. It answers for many images at once: a message an image would
+cost more than decoding a small one. Raw bytes in the messages: files one way, records and pixels the other.
 """
 
 from __future__ import annotations
@@ -17,21 +18,22 @@ from contextlib import suppress
 from dataclasses import asdict
 
 from labelscrub import processes
-from labelscrub.data.tasks import Job, Outcome, Task, carry_out
+from labelscrub.data.tasks import RECORD, Job, Outcome, Outcomes, Task, carry_out, pack, unpack
 from labelscrub.errors import EnvironmentProblem
 
 IMAGE_SECONDS = 60.0  # after which one image is given up
+ANSWER_SECONDS = 0.1  # a child answers for what it has by then, so that a slow image is known as such
 CRASHES_IN_A_ROW = 10  # that many images without one decoded between: not the images' fault
 
 
-def run(batches: Iterable[list[Task]], job: Job, workers: int) -> Generator[list[Outcome], None, None]:
+def run(batches: Iterable[list[Task]], job: Job, workers: int) -> Generator[Outcomes, None, None]:
     """Carry out all tasks, outcomes in any order; in this process where `workers` is 0.
 
     Closing the iterator, an exception included, ends the processes at once.
     """
     if workers == 0:
         for batch in batches:
-            yield [carry_out(task, job) for task in batch]
+            yield _outcomes(batch, [carry_out(task, job) for task in batch])
         return
     pool = _Pool(batches, job, workers)
     try:
@@ -40,34 +42,40 @@ def run(batches: Iterable[list[Task]], job: Job, workers: int) -> Generator[list
         pool.close()
 
 
+def _outcomes(tasks: list[Task], outcomes: list[Outcome]) -> Outcomes:
+    return unpack([task.slot for task in tasks], *pack(outcomes))
+
+
 class _Pool:
     """One thread a process: hands out batches, reads the answers, starts the process anew if it dies."""
 
     def __init__(self, batches: Iterable[list[Task]], job: Job, workers: int) -> None:
         self.batches, self.job = iter(batches), job
         self.turn, self.closed, self.crashes = threading.Lock(), False, 0
-        self.answers: queue.Queue[list[Outcome] | BaseException | None] = queue.Queue(maxsize=2 * workers)
+        self.answers: queue.Queue[Outcomes | BaseException | None] = queue.Queue(maxsize=2 * workers)
         self.children = [_Child(job) for _ in range(workers)]
         self.threads = [
             threading.Thread(target=self._serve, args=(child,), daemon=True) for child in self.children
         ]
 
-    def outcomes(self) -> Generator[list[Outcome], None, None]:
+    def outcomes(self) -> Generator[Outcomes, None, None]:
         for thread in self.threads:
             thread.start()
         working = len(self.threads)
         while working:
+            answer: Outcomes | BaseException | None
             try:
                 answer = self.answers.get(timeout=0.2)
             except queue.Empty:
-                answer = []
-            for child in self.children:
-                child.end_if_stuck()
+                continue
+            finally:
+                for child in self.children:
+                    child.end_if_stuck()
             if isinstance(answer, BaseException):
                 raise answer
             if answer is None:
                 working -= 1
-            elif answer:
+            else:
                 yield answer
 
     def close(self) -> None:
@@ -93,31 +101,38 @@ class _Pool:
             self._answer(error)
 
     def _carry_out(self, child: _Child, batch: list[Task]) -> None:
-        suspected = -1  # slot at which a process died once already
+        """Once the process died over a batch its tasks go one by one, to find which it died of."""
+        at_once, deaths = len(batch), 0  # deaths over this one task, alone
         while batch and not self.closed:
-            outcomes = child.ask(batch, lambda: self.closed)
-            if outcomes:
-                self.crashes = 0
-                self._answer(outcomes)
-            batch = batch[len(outcomes) :]
-            if not batch or self.closed:
-                return
+            part = batch[:at_once]
+            answered = child.ask(part, self._answer, lambda: self.closed)
+            batch = batch[answered:]
+            if answered:
+                self.crashes = deaths = 0
+            if answered == len(part) or self.closed:
+                continue
+            if len(part) > 1:
+                at_once = 1
+                continue
+            deaths += 1
             if child.gave_up:
-                self._answer([Outcome(batch[0].slot, "unreadable", f"took longer than {IMAGE_SECONDS:g} s")])
-                batch = batch[1:]
-            elif suspected == batch[0].slot:  # twice, the second time in a fresh process: it is this image
-                self._answer([Outcome(batch[0].slot, "unreadable", "decoder crashed")])
-                batch = batch[1:]
+                self._give_up(batch[0], f"took longer than {IMAGE_SECONDS:g} s")
+            elif deaths == 2:  # the second time in a fresh process: it is this image
+                self._give_up(batch[0], "decoder crashed")
                 self.crashes += 1
             else:
-                suspected = batch[0].slot
+                continue
+            batch, deaths = batch[1:], 0
             if self.crashes >= CRASHES_IN_A_ROW:
                 raise EnvironmentProblem(
                     f"decoding processes keep dying ({self.crashes} in a row), perhaps out of memory",
                     "free memory, use fewer --workers, or --workers 0 to decode without extra processes",
                 )
 
-    def _answer(self, answer: list[Outcome] | BaseException | None) -> None:
+    def _give_up(self, task: Task, reason: str) -> None:
+        self._answer(_outcomes([task], [Outcome(task.slot, "unreadable", reason)]))
+
+    def _answer(self, answer: Outcomes | BaseException | None) -> None:
         while not self.closed:
             with suppress(queue.Full):
                 self.answers.put(answer, timeout=0.2)
@@ -133,29 +148,33 @@ class _Child:
         self.gave_up = False
         self.waiting_since = 0.0
 
-    def ask(self, batch: list[Task], closed: Callable[[], bool]) -> list[Outcome]:
-        """Outcomes of the batch, fewer if the process died: then the next task is what it died of."""
-        outcomes: list[Outcome] = []
+    def ask(self, batch: list[Task], tell: Callable[[Outcomes], None], closed: Callable[[], bool]) -> int:
+        """`tell` the outcomes in the batch's order; how many, fewer than asked where the process died."""
+        answered = 0
         self.gave_up = False
         try:
             process = self._started()
             assert process.stdin is not None and process.stdout is not None
             self.waiting_since = time.monotonic()
             blobs = [task.data for task in batch if task.data is not None]
-            tasks = [[t.slot, t.path, t.known, -1 if t.data is None else len(t.data)] for t in batch]
+            tasks = [
+                [task.path, task.known.hex(), -1 if task.data is None else len(task.data)] for task in batch
+            ]
             processes.send(process.stdin, tasks, blobs)
-            for _ in batch:
-                if closed():
-                    raise EOFError
-                fields = processes.receive(process.stdout)
-                pixels = processes.read(process.stdout, fields.pop("length"))
-                outcomes.append(Outcome(**{**fields, "stat": tuple(fields["stat"])}, pixels=pixels))
+            while answered < len(batch) and not closed():
+                count, length, failures = processes.receive(process.stdout)
+                records = processes.read(process.stdout, count * RECORD.size)
+                pixels = processes.read(process.stdout, length)
+                slots = [task.slot for task in batch[answered : answered + count]]
+                self.waiting_since = 0.0  # the time until the answer is taken is not the image's
+                tell(unpack(slots, records, [(kind, reason) for kind, reason in failures], pixels))
+                answered += count
                 self.waiting_since = time.monotonic()
         except (EOFError, BrokenPipeError):
             self.kill()
         finally:
             self.waiting_since = 0.0
-        return outcomes
+        return answered
 
     def _started(self) -> subprocess.Popen[bytes]:
         if self.process is not None:
@@ -195,12 +214,16 @@ def main() -> None:
     try:
         while True:
             tasks = [
-                Task(slot, path, None if length < 0 else processes.read(stdin, length), known)
-                for slot, path, known, length in processes.receive(stdin)
+                Task(0, path, None if length < 0 else processes.read(stdin, length), bytes.fromhex(known))
+                for path, known, length in processes.receive(stdin)
             ]
-            for task in tasks:
-                fields = dict(vars(carry_out(task, job)))
-                pixels = fields.pop("pixels")
-                processes.send(stdout, {**fields, "length": len(pixels)}, [pixels])
+            outcomes: list[Outcome] = []
+            told = time.monotonic()
+            for place, task in enumerate(tasks, 1):
+                outcomes.append(carry_out(task, job))
+                if place == len(tasks) or time.monotonic() - told > ANSWER_SECONDS:
+                    records, failures, pixels = pack(outcomes)
+                    processes.send(stdout, (len(outcomes), len(pixels), failures), (records, pixels))
+                    outcomes, told = [], time.monotonic()
     except (EOFError, BrokenPipeError):
         os._exit(0)  # the parent has no more, or is gone

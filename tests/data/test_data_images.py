@@ -387,6 +387,88 @@ def test_e20_a_damaged_store_is_decoded_again_and_told(
 
 
 @pytest.mark.usefixtures("settled")
+def test_the_stored_pixels_are_read_again_only_where_their_stat_changed(
+    images_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, decoded: list[str]
+) -> None:
+    """Not noticed: a byte that the disk itself lost, or that someone changed within the same tick of the file
+    system's clock as the store was put in its place: the stat is the same then."""
+    manifest, cache = make(images_folder, {f"{i}.png": noise(i) for i in range(4)}), tmp_path / "cache"
+    load(manifest, cache)
+    (path,) = cache.glob("*.npy")
+    read: list[str] = []
+    original = hashlib.file_digest
+
+    def spy(stream, name: str):
+        read.append(stream.name)
+        return original(stream, name)
+
+    monkeypatch.setattr(pixel_store.hashlib, "file_digest", spy)
+    decoded.clear()
+    check(load(manifest, cache), manifest)
+    assert read == [] and decoded == []
+
+    before = path.stat()
+    os.utime(path, ns=(0, 0))  # touched, or copied from elsewhere
+    check(load(manifest, cache), manifest)
+    assert read == [str(path)] and decoded == []
+
+    data = bytearray(path.read_bytes())
+    data[200] ^= 1
+    path.write_bytes(data)
+    os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    images = load(manifest, cache)
+    check(images, manifest)
+    assert images.notes == ("the stored pixels were damaged: all images were decoded again",)
+
+
+@pytest.mark.usefixtures("settled")
+def test_a_clock_of_whole_seconds_proves_nothing(
+    images_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same size, seconds and inode, but other bytes: as on a file system whose clock ticks seldom."""
+    monkeypatch.setattr(pixel_store, "stat_of", lambda status: (status.st_size, 0, 10**18, 1))
+    manifest, cache = make(images_folder, {"a.png": noise(0)}), tmp_path / "cache"
+    load(manifest, cache)
+    (path,) = cache.glob("*.npy")
+    data = bytearray(path.read_bytes())
+    data[200] ^= 1
+    path.write_bytes(data)
+    images = load(manifest, cache)
+    check(images, manifest)
+    assert images.notes == ("the stored pixels were damaged: all images were decoded again",)
+
+
+@pytest.mark.usefixtures("settled")
+@pytest.mark.parametrize("count", [0, 2])
+def test_what_is_new_touched_gone_broken_and_kept_meet_in_one_filling(
+    images_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int
+) -> None:
+    monkeypatch.setattr(filling, "FEWEST_IMAGES", 3)
+    monkeypatch.setattr(filling, "BATCH_IMAGES", 3)
+    contents = {f"{i:02}.png": noise(i) if i % 5 else b"junk" for i in range(40)}
+    cache = tmp_path / "cache"
+    load(make(images_folder, contents), cache, count=count)
+    for i in (1, 2, 3, 11, 20):  # the same bytes in a new file
+        (images_folder / f"{i:02}.png").unlink()
+        (images_folder / f"{i:02}.png").write_bytes(contents[f"{i:02}.png"])
+    (images_folder / "04.png").unlink()
+    for i in (7, 8, 10, 30):
+        (images_folder / f"{i:02}.png").write_bytes(noise(100 + i))
+    (images_folder / "12.png").write_bytes(b"")
+    make(images_folder, {"05b.png": noise(200), "39b.png": noise(201)})
+    names = sorted({*contents, "05b.png", "39b.png"} - {"09.png"})
+    manifest = listing(images_folder, names)
+    images = load(manifest, cache, count=count)
+    check(images, manifest)
+    broken = [i for i in range(0, 40, 5) if i not in (10, 30)]
+    assert {item.path: item.reason for item in images.skipped} == {
+        **{f"{i:02}.png": "not an image (looks like text)" for i in broken},
+        "04.png": "no longer there",
+        "12.png": "empty file",
+    }
+
+
+@pytest.mark.usefixtures("settled")
 def test_another_shape_or_source_has_another_store(images_folder: Path, tmp_path: Path) -> None:
     manifest, cache = make(images_folder, {"a.png": noise(0)}), tmp_path / "cache"
     other = make(tmp_path / "other", {"a.png": noise(9)})

@@ -17,7 +17,7 @@ from PIL import Image
 
 from labelscrub import processes
 from labelscrub.data import workers
-from labelscrub.data.tasks import Job, Task
+from labelscrub.data.tasks import DECODED, FAILED, KNOWN, Job, Outcome, Outcomes, Task, pack, unpack
 from labelscrub.errors import DataError, EnvironmentProblem
 
 JOB = Job(size=8, channels=3, max_pixels=10**8, max_bytes=1 << 20)
@@ -29,6 +29,9 @@ original = tasks.square
 def square(data, *arguments):
     if data == b"crash": os.abort()
     if data == b"hang": time.sleep(1000)
+    if data.startswith(b"slow"):
+        time.sleep(0.6)
+        data = data[4:]
     if data.startswith(b"once"):
         marker = data[4:].decode()
         if not os.path.exists(marker):
@@ -58,10 +61,20 @@ def run(contents: list[bytes], count: int = 2, per_batch: int = 4) -> dict[int, 
     tasks = [Task(slot, data=data) for slot, data in enumerate(contents)]
     batches = [tasks[i : i + per_batch] for i in range(0, len(tasks), per_batch)]
     with closing(workers.run(batches, JOB, count)) as outcomes:
-        done = [outcome for batch in outcomes for outcome in batch]
+        done = [item for answer in outcomes for item in reasons(answer)]
     assert len(done) == len(contents), "each task is answered once"
-    assert all(len(outcome.pixels) == 8 * 8 * 3 for outcome in done if not outcome.kind)
-    return {outcome.slot: outcome.reason for outcome in sorted(done, key=lambda outcome: outcome.slot)}
+    return dict(sorted(done))
+
+
+def reasons(answer: Outcomes) -> list[tuple[int, str]]:
+    """Slot and reason, "" where decoded."""
+    failures = iter(answer.failures)
+    failed = answer.records["state"] == FAILED
+    assert len(answer.pixels) == 8 * 8 * 3 * (~failed).sum()
+    return [
+        (slot, next(failures)[1] if bad else "")
+        for slot, bad in zip(answer.slots.tolist(), failed.tolist(), strict=True)
+    ]
 
 
 @pytest.mark.usefixtures("faulty")
@@ -80,8 +93,34 @@ def test_a_process_killed_for_no_fault_of_the_image_is_replaced(tmp_path: Path) 
 
 @pytest.mark.usefixtures("faulty")
 def test_i04_an_image_that_takes_too_long_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workers, "IMAGE_SECONDS", 2.0)
-    assert list(run([png(), b"hang", png()], 1).values()) == ["", "took longer than 2 s", ""]
+    monkeypatch.setattr(workers, "IMAGE_SECONDS", 1.0)
+    assert list(run([png(), b"hang", png()], 1).values()) == ["", "took longer than 1 s", ""]
+
+
+@pytest.mark.usefixtures("faulty")
+def test_slow_images_are_not_given_up_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "IMAGE_SECONDS", 1.5)
+    assert set(run([b"slow" + png()] * 3 + [png()], 1).values()) == {""}
+
+
+def test_outcomes_survive_packing() -> None:
+    outcomes = [
+        Outcome(5, sha256=b"a" * 32, stat=(1, 2**62, -3, 2**63 - 1), traits=17, pixels=b"xyz"),
+        Outcome(7, "missing", "no longer there"),
+        Outcome(9, sha256=b"b" * 32),
+        Outcome(8, "unreadable", "truncated", b"c" * 32, (4, 5, 6, 7)),
+        Outcome(3, pixels=b"uvw"),
+    ]
+    packed = unpack([outcome.slot for outcome in outcomes], *pack(outcomes))
+    assert packed.slots.tolist() == [5, 7, 9, 8, 3]
+    assert packed.records["state"].tolist() == [DECODED, FAILED, KNOWN, FAILED, DECODED]
+    assert packed.records["traits"].tolist() == [17, 0, 0, 0, 0]
+    assert [tuple(stat) for stat in packed.records["stat"].tolist()] == [o.stat for o in outcomes]
+    assert [digest.tobytes() for digest in packed.records["sha256"]] == [o.sha256 for o in outcomes]
+    assert packed.failures == [("missing", "no longer there"), ("unreadable", "truncated")]
+    assert packed.pixels == b"xyzuvw"
+    empty = unpack([], *pack([]))
+    assert len(empty.slots) == len(empty.records) == 0
 
 
 @pytest.mark.usefixtures("faulty")
