@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from labelscrub.config import DetectionSettings, parse_aim
 from labelscrub.detection import aum, checks, confident_learning
-from labelscrub.detection.calibrated import Estimate, calibrate, choose_cut, expect
 from labelscrub.detection.chunks import known_classes
 from labelscrub.detection.duplicates import best_supported
 from labelscrub.detection.score import margins, rank, ranking
 from labelscrub.detection.summary import Assessment, assess
 from labelscrub.detection.why import reasons
 from labelscrub.records import Calibration, Findings, Predictions
+
+if TYPE_CHECKING:
+    from labelscrub.detection.calibrated import Estimate
 
 TOO_FEW_PLANTS = (
     "too few labels could be made wrong on purpose to learn from them: errors on images that are hard to tell"
@@ -80,6 +83,8 @@ def find_errors(
             "by-noise-rate": by_noise_rate,
         }[settings.filter]
         if settings.method == "calibrated":
+            from labelscrub.detection.calibrated import calibrate, choose_cut  # loads scipy, 0.3 s
+
             estimate = calibrate(predictions, labels, assessed)
             error_probability = estimate.error_probability
             proposed = choose_cut(error_probability, parse_aim(settings.aim)).listed
@@ -134,6 +139,8 @@ def _calibration(
     suspect: NDArray[np.bool_],  # (N,)
     aim: str,
 ) -> Calibration:
+    from labelscrub.detection.calibrated import expect
+
     cut = expect(estimate.error_probability, suspect)
     return Calibration(
         images=int(np.isfinite(estimate.error_probability).sum()),
