@@ -9,6 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from labelscrub.training.chunks import ChunkReader, draw_order, in_chunks, release, take
+
 IMAGENET_MEAN = (0.485, 0.456, 0.406)  # torchvision's published weights were trained with these
 IMAGENET_STD = (0.229, 0.224, 0.225)
 STATISTICS_SAMPLE = 10_000  # images that mean and deviation are computed from: 28 px grey is 8 million pixels
@@ -17,12 +19,17 @@ CHUNK = 256  # images read at a time
 
 @dataclass(frozen=True, eq=False)
 class Batches:
-    """The images, on the device where they fill at most half of its free memory, else read batch by batch."""
+    """The images, on the device where they fill at most half of its free memory, else read batch by batch.
+
+    Of a store too large for that (`chunks.IN_CHUNKS_ABOVE`), chunk by chunk.
+    """
 
     pixels: NDArray[np.uint8]
     """(N, S, S, C), usually memory-mapped."""
     resident: Tensor | None
     """(N, S, S, C) uint8 on the device, or None. The CPU reads the map itself: the system caches it."""
+    reader: ChunkReader | None
+    """What reads a store in chunks; None where it is resident or small."""
     device: torch.device
     scale: Tensor
     """(C, 1, 1) on the device: image = pixels * scale + shift."""
@@ -43,9 +50,11 @@ class Batches:
         else:
             mean, std = channel_statistics(pixels, train)
         scale, shift = 1 / (255 * std), -mean / std
+        resident = _resident(pixels, device)
         return cls(
             pixels=pixels,
-            resident=_resident(pixels, device),
+            resident=resident,
+            reader=_reader(pixels, device, resident),
             device=device,
             scale=torch.tensor(scale, dtype=torch.float32, device=device).reshape(-1, 1, 1),
             shift=torch.tensor(shift, dtype=torch.float32, device=device).reshape(-1, 1, 1),
@@ -56,7 +65,21 @@ class Batches:
         pixels: NDArray[np.uint8],  # (M, S, S, C)
     ) -> Batches:
         """Batches of other images, normalised as these are."""
-        return replace(self, pixels=pixels, resident=_resident(pixels, self.device))
+        resident = _resident(pixels, self.device)
+        return replace(self, pixels=pixels, resident=resident, reader=_reader(pixels, self.device, resident))
+
+    def order(
+        self,
+        index: Tensor,  # (n,) int64 on the CPU: images to train on
+        generator: torch.Generator,  # on the CPU
+    ) -> Tensor:  # (n,) int64 positions 0..n-1
+        """An epoch's random order of `index`; of a large store such that `read` can go chunk by chunk."""
+        if not in_chunks(self.pixels):
+            return torch.randperm(len(index), generator=generator)
+        parts = draw_order(len(index), self.pixels[:1].nbytes, generator)
+        if self.reader is not None:
+            self.reader.expect([index[part].numpy() for part in parts])
+        return torch.cat(parts)
 
     def read(
         self,
@@ -66,6 +89,8 @@ class Batches:
         """One batch, augmented where there are moves."""
         if self.resident is not None:
             images = self.resident.index_select(0, index)
+        elif self.reader is not None:
+            images = self.reader.read(index.numpy())
         else:
             images = torch.from_numpy(np.asarray(self.pixels[index.numpy()]))
             pinned = self.device.type == "cuda"  # so that the copy does not wait for the last batch's end
@@ -88,7 +113,7 @@ def channel_statistics(
     channels = pixels.shape[3]
     histogram = np.zeros((channels, 256), np.int64)
     for start in range(0, len(sample), CHUNK):
-        chunk = np.asarray(pixels[sample[start : start + CHUNK]])
+        chunk = take(pixels, sample[start : start + CHUNK])
         for c in range(channels):
             histogram[c] += np.bincount(chunk[..., c].ravel(), minlength=256)
     levels = np.arange(256) / 255
@@ -137,7 +162,16 @@ def _resident(pixels: NDArray[np.uint8], device: torch.device) -> Tensor | None:
     for start in range(0, len(pixels), CHUNK * 16):
         piece = np.array(pixels[start : start + CHUNK * 16])
         resident[start : start + len(piece)] = torch.from_numpy(piece)
+        release(pixels, start, start + len(piece))
     return resident
+
+
+def _reader(
+    pixels: NDArray[np.uint8],  # (N, S, S, C)
+    device: torch.device,
+    resident: Tensor | None,
+) -> ChunkReader | None:
+    return ChunkReader(pixels, device) if resident is None and in_chunks(pixels) else None
 
 
 def free_memory(device: torch.device) -> int:

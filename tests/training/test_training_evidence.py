@@ -253,7 +253,7 @@ def test_logits_of_more_than_a_batch(monkeypatch: pytest.MonkeyPatch) -> None:
     batches = loop.Batches.on(torch.device("cpu"), pixels, np.arange(30), imagenet=False)
     total = torch.ones(12, CLASSES)
     index = np.arange(29, 17, -1)
-    monkeypatch.setattr(loop, "PREDICT_BATCH", 5)
+    monkeypatch.setattr(loop, "PREDICT_ON_CPU", 5)
     loop.add_logits(total, network, batches, index, made)
     with torch.no_grad():
         expected = 1 + network.eval()(batches.read(torch.from_numpy(index)))

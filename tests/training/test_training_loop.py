@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ from training_cases import CLASSES, images, plan
 from labelscrub.errors import EnvironmentProblem, ModelError
 from labelscrub.records import Event, silent
 from labelscrub.training import assign_folds, loop, train_fold
-from labelscrub.training.recipes import RECIPES, learning_rate
+from labelscrub.training.recipes import learning_rate
 
 
 def test_one_slow_step_by_hand() -> None:
@@ -68,7 +68,7 @@ def test_anl_adds_l1_and_clips() -> None:
 def test_only_anl_clips_gradients(monkeypatch: pytest.MonkeyPatch, loss: str, limits: set[float]) -> None:
     pixels, label = images(30)
     seen: set[float] = set()
-    monkeypatch.setattr(loop.nn.utils, "clip_grad_norm_", lambda parameters, limit: seen.add(limit))
+    monkeypatch.setattr(nn.utils, "clip_grad_norm_", lambda parameters, limit: seen.add(limit))
     made = plan(pixels, loss=loss, epochs=1)
     train_fold(pixels, label, assign_folds(label, None, 3, 0), 0, CLASSES, made, silent)
     assert seen == limits  # Ye et al. 2023, published configuration
@@ -97,7 +97,9 @@ def test_colour_images_are_augmented_where_the_recipe_says(
         drawn.append(draw(*args))
         return drawn[-1]
 
-    def spy_on_read(self: loop.Batches, index: torch.Tensor, moves: torch.Tensor | None) -> torch.Tensor:
+    def spy_on_read(
+        self: loop.Batches, index: torch.Tensor, moves: torch.Tensor | None = None
+    ) -> torch.Tensor:
         batches.append(moves)
         return read(self, index, moves)
 
@@ -212,6 +214,15 @@ def test_the_fast_networks_predictions_are_means_over_shifted_views() -> None:
     np.testing.assert_allclose(single, expected[0], atol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("device", "side", "expected"),
+    [("cpu", 28, 64), ("cuda:0", 28, 2048), ("cuda:0", 64, 1024), ("cuda:0", 224, 256), ("mps", 32, 2048)],
+)
+def test_a_gpu_predicts_more_at_a_time(device: str, side: int, expected: int) -> None:
+    made = plan(images(6, side=8)[0])
+    assert loop._predict_batch(dataclasses.replace(made, device=device, side=side)) == expected
+
+
 def test_predicting_never_waits_for_a_value_on_the_device(monkeypatch: pytest.MonkeyPatch) -> None:
     pixels, _ = images(30, side=20)
     made = plan(pixels, network="fast", epochs=1)
@@ -223,36 +234,3 @@ def test_predicting_never_waits_for_a_value_on_the_device(monkeypatch: pytest.Mo
 
     monkeypatch.setattr(torch.Tensor, "__bool__", wait)
     assert loop.predict(network, batches, np.arange(9), made, loop.Part(1, 3)).shape == (9, CLASSES)
-
-
-@pytest.mark.parametrize("classes", [2, 5])
-@pytest.mark.parametrize("number", [1, 9])
-def test_margin_agrees_with_a_slow_twin(classes: int, number: int) -> None:
-    rng = np.random.default_rng(0)
-    logits, label = rng.normal(size=(number, classes)), rng.integers(0, classes, number)
-    found = loop.margin(torch.from_numpy(logits), torch.from_numpy(label)).numpy()
-    expected = [
-        z[y] - max(z[k] for k in range(classes) if k != y) for z, y in zip(logits, label, strict=True)
-    ]
-    np.testing.assert_allclose(found, expected)
-
-
-@pytest.mark.parametrize("name", ["adam", "sgd"])
-def test_a_recipes_optimizer_steps_as_it_says(name: Literal["adam", "sgd"]) -> None:
-    network = nn.Linear(1, 1, bias=False)
-    nn.init.ones_(network.weight)
-    recipe = dataclasses.replace(RECIPES["fast"], optimizer=name, lr=0.1, weight_decay=0.5)
-    optimizer = loop._optimizer(network, recipe)
-    for _ in range(2):
-        network.weight.grad = torch.full((1, 1), 2.0)
-        optimizer.step()
-    if name == "adam":  # the first steps are of size lr, whatever the gradient
-        assert network.weight.item() == pytest.approx(1 - 2 * 0.1, abs=1e-3)
-        return
-    # Nesterov momentum by hand: g = 2 + 0.5 w; v <- 0.9 v + g; w <- w - 0.1 (g + 0.9 v)
-    w, v = 1.0, 0.0
-    for _ in range(2):
-        g = 2 + 0.5 * w
-        v = 0.9 * v + g
-        w -= 0.1 * (g + 0.9 * v)
-    assert network.weight.item() == pytest.approx(w, abs=1e-6)

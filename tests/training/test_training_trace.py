@@ -57,7 +57,7 @@ def test_learnt_labels_rise_above_contradicted_ones() -> None:
     pixels[labels == 1, :, :5] += 180
     given = labels.copy()
     given[:8] = 1 - given[:8]
-    settings = TrainingSettings(loss="ce", network="fast", epochs=4, batch_size=16, lr=0.01, device="cpu")
+    settings = TrainingSettings(loss="ce", network="fast", epochs=4, batch_size=16, lr=0.003, device="cpu")
     plan = plan_training(settings, shape=pixels.shape, num_classes=2)
     p = trace_training(pixels, given, 2, plan, silent)
     assert p.shape == (4, 96)

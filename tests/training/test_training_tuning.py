@@ -144,7 +144,8 @@ def tuned():
 
 def test_it_trains_each_candidate_on_four_fifths_and_plants_a_tenth(tuned):
     found, _ = tuned
-    assert (found.images, found.planted) == (480, 48)
+    assert found.images == 480
+    assert 38 <= found.planted <= 48  # fewer where the scout agrees with too few labels
     assert found.aums.shape == (3, 480)
     assert not np.array_equal(found.aums[0], found.aums[1])
     assert all(t.average_precision > 0.5 and t.seconds > 0 for t in found.tried)  # guessing: 0.1
