@@ -14,7 +14,7 @@ import signal
 import struct
 import subprocess
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from typing import IO, Any
 
@@ -26,11 +26,13 @@ importlib.import_module(sys.argv.pop(1)).main()
 READY = b"labelscrub child ready\n"
 
 
-def start(module: str, *arguments: str, threads: int = 1) -> subprocess.Popen[bytes]:
+def start(
+    module: str, *arguments: str, threads: int = 1, descriptors: Sequence[int] = ()
+) -> subprocess.Popen[bytes]:
     """A process that runs `module.main()` with sys.argv[1:] = arguments; an OSError where it can't.
 
-    Its pipes are binary; `threads` is for OpenMP and OpenBLAS. `main` calls `attach` first, the parent
-    `expect_ready`.
+    Its pipes are binary; `threads` is for OpenMP and OpenBLAS; open file `descriptors` stay open in it, under
+    their numbers. `main` calls `attach` first, the parent `expect_ready`.
     """
     path = json.dumps([entry for entry in sys.path if isinstance(entry, str)])
     return subprocess.Popen(
@@ -38,6 +40,7 @@ def start(module: str, *arguments: str, threads: int = 1) -> subprocess.Popen[by
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,  # C libraries write there, over the progress bar
+        pass_fds=descriptors,
         start_new_session=True,  # the terminal's Ctrl-C is for the parent
         env={**os.environ, "OPENBLAS_NUM_THREADS": str(threads), "OMP_NUM_THREADS": str(threads)},
     )

@@ -61,9 +61,8 @@ class ProgressDisplay:
     def __init__(self, *, quiet: bool = False, verbose: bool = False) -> None:
         self._quiet, self._verbose = quiet, verbose
         self._stage = ""
-        self._fold = 0
+        self._folds: dict[int, Event] = {}  # the last of each; several may be under way at once
         self._stage_began = self._line_at = time.monotonic()
-        self._start_share = 0.0
         self._bars: Any = None
         self._task: Any = None
 
@@ -99,19 +98,24 @@ class ProgressDisplay:
         if event.message:
             self._line(f"  {event.message}")
             return
-        if event.fold and event.fold != self._fold:
-            if not self._fold:
-                self._start_share = (event.fold - 1) / max(event.folds, 1)
-            self._fold = event.fold
+        if event.fold:
+            if event.fold in self._folds and event.done < self._folds[event.fold].done:
+                self._folds.clear()  # the folds of another training
+            self._folds[event.fold] = event
         if self._bars is not None:
             share = self._share(event)
             total = None if event.total is None else 1.0
-            self._bars.update(self._task, completed=share, total=total, detail=self._detail(event))
+            at_once = [
+                fold for fold in self._folds.values() if fold is event or fold.done < (fold.total or 0)
+            ]
+            detail = self._detail(event) if len(at_once) < 2 else self._details(at_once)
+            self._bars.update(self._task, completed=share, total=total, detail=detail)
         else:
             self._plain(event)
 
     def _begin(self, event: Event) -> None:
-        self._stage, self._fold, self._start_share = event.stage, 0, 0.0
+        self._stage = event.stage
+        self._folds.clear()
         self._stage_began = self._line_at = time.monotonic()
         title = TITLES.get(event.stage, event.stage)
         if self._bars is not None:
@@ -126,8 +130,22 @@ class ProgressDisplay:
             self._bars.update(self._task, total=1.0, completed=1.0)
 
     def _share(self, event: Event) -> float:
-        inner = event.done / event.total if event.total else 0.0
-        return (event.fold - 1 + inner) / event.folds if event.folds else inner
+        if not event.folds:
+            return event.done / event.total if event.total else 0.0
+        trained = sum(fold.done / fold.total for fold in self._folds.values() if fold.total)
+        return (self._trained_before() + trained) / event.folds
+
+    def _trained_before(self) -> int:
+        """Folds begin in order: those before one heard of, and not heard of themselves, need no training."""
+        return max(self._folds, default=0) - len(self._folds)
+
+    def _details(self, folds: list[Event]) -> str:
+        """In few words what several folds are at."""
+        folds = sorted(folds, key=lambda fold: fold.fold)
+        parts = [f"folds {', '.join(str(fold.fold) for fold in folds)} of {folds[0].folds}"]
+        parts.append(f"epochs {', '.join(str(fold.epoch) for fold in folds)} of {folds[0].epochs}")
+        parts.append(f"{sum(fold.images_per_second for fold in folds):,.0f} images/s")
+        return "  ".join(parts + self._left(folds[0]))
 
     def _detail(self, event: Event) -> str:
         parts = []
@@ -143,16 +161,15 @@ class ProgressDisplay:
             parts.append(f"loss {event.loss:.3f}")
         if event.accuracy == event.accuracy:
             parts.append(f"accuracy {event.accuracy:.1%}")
-        left = self._seconds_left(event)
-        if left is not None:
-            parts.append(f"{duration(left)} left")
-        return "  ".join(parts)
+        return "  ".join(parts + self._left(event))
 
-    def _seconds_left(self, event: Event) -> float | None:
+    def _left(self, event: Event) -> list[str]:
+        """How long the stage will take yet, where that can be told."""
         share, elapsed = self._share(event), time.monotonic() - self._stage_began
-        if event.total is None or elapsed < 1 or not self._start_share < share < 1:
-            return None
-        return elapsed * (1 - share) / (share - self._start_share)
+        before = self._trained_before() / event.folds if event.folds else 0.0
+        if event.total is None or elapsed < 1 or not before < share < 1:
+            return []
+        return [f"{duration(elapsed * (1 - share) / (share - before))} left"]
 
     def _plain(self, event: Event) -> None:
         """A line for each fold's end, with -v for each epoch's, and one every ten seconds."""

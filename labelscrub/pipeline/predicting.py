@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from labelscrub.config import AUTO, Settings
-from labelscrub.errors import DataError, UsageError
+from labelscrub.errors import DataError, EnvironmentProblem, UsageError
 from labelscrub.records import Event, Images, Manifest, Plants, Predictions, Progress
 
 if TYPE_CHECKING:
@@ -37,11 +37,17 @@ def train(
     if settings.training.loss == AUTO:
         chosen, note = tuning.decide(run, manifest, images, settings, fingerprint, progress)
         settings, why = replace(settings, training=chosen), (note,)
-    plan = training.plan_training(settings.training, shape=images.pixels.shape, num_classes=num_classes)
+    aum = settings.detection.method == "aum"
+    plan = training.plan_training(
+        settings.training,
+        shape=images.pixels.shape,
+        num_classes=num_classes,
+        trainings=training.THRESHOLD_RUNS if aum else settings.training.folds,
+    )
     plan = replace(plan, notes=(*why, *plan.notes))
 
     def predictions() -> Predictions:
-        if settings.detection.method == "aum":
+        if aum:
             return _threshold_runs(run, images, labels, num_classes, plan, settings, progress)
         groups = fold_groups(manifest, images)
         return _cross_validated(run, images, labels, num_classes, groups, plan, settings, progress)
@@ -99,22 +105,21 @@ def _cross_validated(
             "choose fewer --folds, or a --group-column with more values",
         )
 
-    def result(k: int, plants: Plants | None) -> FoldResult:
-        train = partial(
-            training.train_fold, images.pixels, labels, fold, k, num_classes, plan, progress, plants
-        )
-        return _resumed(run, f"fold-{k}", train, progress)
+    def trained(plants: Mapping[int, Plants | None]) -> Iterator[FoldResult]:
+        fixed: dict[str, Any] = {"labels": labels, "fold": fold, "num_classes": num_classes, "plan": plan}
+        jobs = {f"fold-{k}": partial(training.train_fold, k=k, plants=plants[k], **fixed) for k in plants}
+        return _trained(run, jobs, images, plan, progress)
 
     def results() -> Iterator[FoldResult]:
-        plants: Sequence[Plants | None] = [training.no_plants(0) if calibrated else None] * folds
-        for k in range(folds):
-            trained = result(k, plants[k])
-            if calibrated and k == 0:
-                copies = duplicate_groups(images.sha256)
-                planned = training.plan_plants(trained, labels, fold, copies, settings.training.seed)
-                plants = planned
-                progress(Event("train", message=_planted([len(of_fold.index) for of_fold in planned])))
-            yield trained
+        if not calibrated:
+            yield from trained(dict.fromkeys(range(folds)))
+            return
+        (scout,) = trained({0: training.no_plants(0)})
+        copies = duplicate_groups(images.sha256)
+        plants = training.plan_plants(scout, labels, fold, copies, settings.training.seed)
+        progress(Event("train", message=_planted([len(of_fold.index) for of_fold in plants])))
+        yield scout
+        yield from trained({k: plants[k] for k in range(1, folds)})
 
     return training.combine(results(), len(labels), num_classes)
 
@@ -142,27 +147,52 @@ def _threshold_runs(
 
     thresholds = training.threshold_sets(len(labels), num_classes, settings.training.seed)  # (2, N)
 
-    def trained(k: int) -> FoldResult:
-        return training.train_threshold_run(
-            images.pixels, labels, thresholds[k], k, num_classes, plan, progress
+    jobs = {
+        f"threshold-run-{k}": partial(
+            training.train_threshold_run,
+            labels=labels,
+            threshold=thresholds[k],
+            k=k,
+            num_classes=num_classes,
+            plan=plan,
         )
-
-    results = [_resumed(run, f"threshold-run-{k}", partial(trained, k), progress) for k in (0, 1)]
+        for k in range(len(thresholds))
+    }
+    results = list(_trained(run, jobs, images, plan, progress))
     return training.combine_threshold_runs(results, thresholds, len(labels), num_classes)
 
 
-def _resumed(
-    run: RunDirectory, name: str, trained: Callable[[], FoldResult], progress: Progress
-) -> FoldResult:
-    from labelscrub.training import FoldResult
+def _trained(
+    run: RunDirectory,
+    jobs: Mapping[str, partial[FoldResult]],  # by the name that the result is stored under
+    images: Images,
+    plan: TrainingPlan,
+    progress: Progress,
+) -> Iterator[FoldResult]:
+    """Do the jobs that are not done yet, each stored as soon as it is; then the results in order, one by one.
 
-    arrays = stored_arrays(run, name, progress)
-    if arrays is not None:
-        progress(Event("train", message=f"{name} was trained before, taken from {run.path}"))
-        return FoldResult.from_arrays(arrays)
-    result = trained()
-    run.put_arrays(name, result.arrays())
-    return result
+    All are read from the disk: held until the slowest is done, N x K of each could be gigabytes.
+    """
+    from labelscrub import training
+
+    missing = dict(jobs)
+    for name in jobs:
+        if stored_arrays(run, name, progress) is not None:
+            progress(Event("train", message=f"{name} was trained before, taken from {run.path}"))
+            del missing[name]
+
+    def store(name: str, result: FoldResult) -> None:
+        run.put_arrays(name, result.arrays())
+
+    training.train_side_by_side(missing, len(jobs), images.pixels, plan, progress, store, run.path)
+    for name in jobs:
+        arrays = stored_arrays(run, name, progress)
+        if arrays is None:
+            raise EnvironmentProblem(
+                f"{run.path / name}.npz is not as it was written a moment ago",
+                "check the disk; the same command trains again what is missing",
+            )
+        yield training.FoldResult.from_arrays(arrays)
 
 
 def stored_arrays(run: RunDirectory, name: str, progress: Progress) -> dict[str, NDArray[Any]] | None:

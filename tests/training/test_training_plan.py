@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from labelscrub.errors import DataError, EnvironmentProblem, UsageError
 from labelscrub.training import TrainingPlan, plan_training
 from labelscrub.training.losses import make_loss
 from labelscrub.training.networks import build_network
+from labelscrub.training.plan import _side_by_side
 from labelscrub.training.recipes import RECIPES, learning_rate, recipe_for
 
 SHAPE = (100, 16, 16, 1)
@@ -67,6 +69,7 @@ def test_fingerprint_is_json_and_names_the_machine() -> None:
     assert fingerprint == made.fingerprint() == plan().fingerprint()
     assert fingerprint["torch"] == str(torch.__version__) and fingerprint["device_name"]
     assert dataclasses.replace(made, threads=made.threads + 1).fingerprint() != fingerprint
+    assert dataclasses.replace(made, side_by_side=True).fingerprint() != fingerprint
     assert dataclasses.replace(made, device_name="another").fingerprint() != fingerprint
 
 
@@ -169,3 +172,74 @@ def test_lr_drop_is_the_recipes_factor() -> None:
     assert learning_rate(plan.recipe, 60, 100) == pytest.approx(0.2 * plan.recipe.lr)
     with pytest.raises(UsageError, match="--lr-drop has no effect on --network fast"):
         plan_training(TrainingSettings(network="fast", lr_drop=0.2), shape=(50, 28, 28, 1), num_classes=3)
+
+
+@pytest.mark.parametrize(
+    ("threads", "trainings", "share"),
+    [
+        (2, 1, (1, 2)),  # the first of --method calibrated
+        (2, 2, (2, 1)),
+        (2, 3, (3, 1)),
+        (2, 4, (2, 1)),
+        (2, 5, (3, 1)),
+        (4, 5, (5, 1)),
+        (4, 10, (6, 1)),
+        (12, 5, (5, 2)),
+        (16, 5, (5, 3)),
+    ],
+)
+def test_trainings_share_the_threads(threads: int, trainings: int, share: tuple[int, int]) -> None:
+    made = dataclasses.replace(plan(), threads=threads, side_by_side=True)
+    assert made.share(trainings) == share
+    assert dataclasses.replace(made, side_by_side=False).share(trainings) == (1, threads)
+
+
+def test_no_thread_is_idle_while_there_is_work() -> None:
+    """Trainings of one length, which share threads evenly, take as long as their work on all threads."""
+    for threads in range(1, 9):
+        made = dataclasses.replace(plan(), threads=threads, side_by_side=True)
+        for trainings in range(threads, 40):
+            at_once, of_each = made.share(trainings)
+            assert of_each == 1 and at_once <= trainings
+            first = at_once / threads  # of one training's length; then a thread each
+            last, rest = divmod(trainings - at_once, threads)
+            assert rest == 0 and first + last == pytest.approx(trainings / threads)
+
+
+@pytest.fixture
+def two_threads() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    yield
+    torch.set_num_threads(before)
+
+
+LARGE = (10_000, 28, 28, 1)
+
+
+@pytest.mark.parametrize(
+    ("shape", "trainings", "settings", "side_by_side"),
+    [
+        (LARGE, 5, {}, True),
+        (LARGE, 5, {"epochs": 1}, True),
+        (LARGE, 5, {"epochs": 1, "network": "mnist-cnn"}, True),
+        (LARGE, 1, {}, False),
+        ((1797, 8, 8, 1), 5, {}, False),  # the demo
+        ((1797, 28, 28, 1), 5, {"epochs": 2}, False),
+        ((1797, 28, 28, 1), 5, {"epochs": 2, "network": "mnist-cnn"}, True),
+        (LARGE, 5, {"network": "resnet18"}, False),
+        ((400_000, 64, 64, 1), 5, {}, False),  # a store that is read in chunks
+    ],
+)
+@pytest.mark.usefixtures("two_threads")
+def test_small_networks_with_much_to_do_go_side_by_side(
+    shape: tuple[int, int, int, int], trainings: int, settings: dict[str, Any], side_by_side: bool
+) -> None:
+    def made() -> TrainingPlan:
+        chosen = TrainingSettings(**{"device": "cpu", **settings})
+        return plan_training(chosen, shape=shape, num_classes=3, trainings=trainings)
+
+    assert made().side_by_side is side_by_side
+    torch.set_num_threads(1)  # as OMP_NUM_THREADS=1 does
+    assert not made().side_by_side
+    assert not _side_by_side(torch.device("cuda"), 16, "fast", trainings, 100, LARGE)
