@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from labelscrub.cli.console import ProgressDisplay, printable, result_console
+from labelscrub.cli.measurements import print_measured
 from labelscrub.cli.options import CacheDir, Config, Debug, Quiet, Verbose, Workers, takes_settings
 from labelscrub.config import Settings
 from labelscrub.errors import ModelError, UsageError
@@ -16,6 +18,9 @@ from labelscrub.errors import ModelError, UsageError
 if TYPE_CHECKING:
     from labelscrub.evaluation.bench import Benched
     from labelscrub.evaluation.tables import Row
+
+
+HOPELESS = "more --limit, --epochs, or fewer classes may help"
 
 
 # --losses and the experiment decide these; nothing here is sorted by a score.
@@ -93,6 +98,10 @@ def bench(
             "--train-on", help="table3: the source to train on.", show_default="the data set's training split"
         ),
     ] = None,
+    parts: Annotated[
+        str | None,
+        typer.Option("--parts", help="scale: some of confident,decode,scan,start,rest.", show_default="all"),
+    ] = None,
     out: Annotated[Path, typer.Option("--out", "-o", help="Folder for trials and results.")] = Path(
         "labelscrub-bench"
     ),
@@ -126,6 +135,8 @@ def bench(
     figure8 to 10     F1 by parameter
     figure11          F1 by delay
     calibrated        ours: what --method calibrated expects, beside what is true
+    speed             ours: time, memory and F1 of detect, beside a plain PyTorch and cleanlab script
+    scale             ours: time and memory of single stages at size, beside their targets
 
     Each trial is stored when it ends: the same command goes on where it stopped.
 
@@ -135,11 +146,19 @@ def bench(
     """
     from labelscrub.evaluation.bench import Changes
     from labelscrub.evaluation.bench import bench as run
-    from labelscrub.evaluation.experiments import find_experiment, parse_delays, parse_losses, parse_rates
+    from labelscrub.evaluation.experiments import (
+        MEASUREMENTS,
+        find_experiment,
+        parse_delays,
+        parse_losses,
+        parse_rates,
+    )
     from labelscrub.evaluation.loading import DataOptions
+    from labelscrub.evaluation.measurements import measure
     from labelscrub.evaluation.showing import DYNAMICS
 
-    if format == "markdown" and find_experiment(experiment).view in DYNAMICS:
+    measures = experiment.lower() in MEASUREMENTS
+    if format == "markdown" and not measures and find_experiment(experiment).view in DYNAMICS:
         raise UsageError(f"{experiment} has no table: it is a picture", "leave out --format markdown")
     changes = Changes(
         rates=parse_rates(rates) if rates is not None else None,
@@ -158,6 +177,27 @@ def bench(
         cache=cache_dir,
         workers=workers,
     )
+    if measures:
+        with ProgressDisplay(quiet=quiet, verbose=verbose) as progress:
+            measured = measure(
+                experiment.lower(),
+                out=out,
+                data=options,
+                changes=changes,
+                parts=parts,
+                settings=settings,
+                resume=resume,
+                progress=progress,
+            )
+        if format == "text":
+            print_measured(measured, brief=quiet)
+        else:
+            _print_file(measured.files, format)
+        if measured.failures:
+            raise ModelError(f"no run gave a verdict: {measured.failures[0]}", HOPELESS)
+        return
+    if parts is not None:
+        raise UsageError(f"--parts has no effect on {experiment}", "it belongs to scale")
     with ProgressDisplay(quiet=quiet, verbose=verbose) as progress:
         benched = run(
             experiment,
@@ -171,14 +211,16 @@ def bench(
     if format == "text":
         _print(benched, brief=quiet)
     else:
-        suffix = {"json": ".json", "markdown": ".md"}[format]
-        table = next(file for file in benched.files if file.suffix == suffix)
-        typer.echo(table.read_bytes(), nl=False)
+        _print_file(benched.files, format)
     failures = [result.failure for result in benched.results if result.failure]
     if failures and len(failures) == len(benched.results):
-        raise ModelError(
-            f"no trial gave a verdict: {failures[0]}", "more --limit, --epochs, or fewer classes may help"
-        )
+        raise ModelError(f"no trial gave a verdict: {failures[0]}", HOPELESS)
+
+
+def _print_file(files: Sequence[Path], format: str) -> None:
+    """The results file of that format, as it is."""
+    suffix = {"json": ".json", "markdown": ".md"}[format]
+    typer.echo(next(file for file in files if file.suffix == suffix).read_bytes(), nl=False)
 
 
 def _print(benched: Benched, *, brief: bool) -> None:

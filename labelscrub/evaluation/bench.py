@@ -87,7 +87,7 @@ def bench(
     experiment = changes.applied(find_experiment(name))
     _reject_unused(experiment, changes, data, settings)
     check_apart(out, data)
-    _make_folder(out)
+    make_folder(out)
     trials = out / TRIALS
     jobs: list[Trial] = []
     notes: list[str] = []
@@ -120,7 +120,7 @@ def _each_once(jobs: Iterable[Trial]) -> list[Trial]:
     return list({job.folder(): job for job in jobs}.values())
 
 
-def _make_folder(out: Path) -> None:
+def make_folder(out: Path) -> None:
     """The output folder, found writable before any work."""
     if not out.parts or (out.exists() and not out.is_dir()):
         raise UsageError(f"--out '{out}' is not a folder", "name a new one, or one that bench wrote before")

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 PUBLISHED_RATES = (0.1, 0.2, 0.3, 0.4)
 
+MEASUREMENTS = ("speed", "scale")  # of time and memory: `bench` takes their names too
+
 View = Literal["table", "calibrated", "rates", "sweep", "delay", "margins", "gradients", "probabilities"]
 
 
@@ -113,7 +115,7 @@ def find_experiment(name: str) -> Experiment:
     """UsageError with the nearest name where there is none."""
     name = name.lower()
     if name not in experiments():
-        raise UsageError(f"there is no experiment '{name}'", nearest(name, experiments()))
+        raise UsageError(f"there is no experiment '{name}'", nearest(name, [*experiments(), *MEASUREMENTS]))
     return experiments()[name]
 
 

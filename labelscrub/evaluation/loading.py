@@ -65,7 +65,7 @@ def load_all(
     from labelscrub import data as sources
     from labelscrub.evaluation.datasets import load_dataset
 
-    names = [_known_name(name) for name in data.names or experiment.datasets]
+    names = [known_name(name) for name in data.names or experiment.datasets]
     if not names:
         raise UsageError(
             f"{experiment.name} has no data set of its own here", "name a folder or manifest with --data"
@@ -150,7 +150,7 @@ def _other(train_on: str | None, name: str, experiment: Experiment) -> str:
     return train_on or name
 
 
-def _known_name(name: str) -> str:
+def known_name(name: str) -> str:
     """FASHION-MNIST is fashion-mnist and cifar-10 is cifar10; odd spellings only where no path has them."""
     from labelscrub.evaluation.dataset_files import KNOWN, SPELLINGS
     from labelscrub.evaluation.published import dataset_key

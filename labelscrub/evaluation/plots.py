@@ -159,6 +159,40 @@ def lines(
 
 
 @styled()
+def bars(
+    names: Sequence[str], parts: Mapping[str, Sequence[float]], x_label: str, title: str, target: Path
+) -> Figure:
+    """A bar a name, its parts end to end, the sum behind it: where the time goes.
+
+    Args:
+        names: B names, top to bottom.
+        parts: part -> (B,) lengths.
+        x_label: with its unit.
+        title: data set, number of images.
+        target: the file to write.
+    """
+    figure = new_figure(1.7 + 0.45 * len(names), title)
+    axes = figure.subplots()
+    ends = [0.0] * len(names)
+    looks: list[dict[str, Any]] = [
+        {"color": COLOURS[1:][i % 6], "hatch": ("", "///", "...")[i % 3]} for i in range(len(parts))
+    ]
+    handles = {}
+    for look, (part, lengths) in zip(looks, parts.items(), strict=True):
+        handles[part] = axes.barh(range(len(names)), lengths, left=ends, edgecolor="white", **look)
+        ends = [end + length for end, length in zip(ends, lengths, strict=True)]
+    for place, end in enumerate(ends):
+        axes.annotate(f" {end:,.3g}" if end < 100 else f" {end:,.0f}", (end, place), va="center")
+    axes.set_yticks(range(len(names)), names)
+    axes.invert_yaxis()
+    axes.margins(x=0.1)
+    axes.set_xlabel(x_label)
+    axes.grid(axis="x")
+    legend_below(figure, handles)
+    return save(figure, target)
+
+
+@styled()
 def heat_map(
     rows: Sequence[str], blocks: Mapping[str, Block], row_label: str, title: str, target: Path
 ) -> Figure:

@@ -196,11 +196,12 @@ def as_csv(rows: Sequence[Row]) -> bytes:
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([field.name for field in dataclasses.fields(Row)])
-    writer.writerows([_csv_value(value) for value in _values(row).values()] for row in rows)
+    writer.writerows([csv_value(value) for value in _values(row).values()] for row in rows)
     return text.getvalue().encode()
 
 
-def _csv_value(value: Any) -> str:
+def csv_value(value: Any) -> str:
+    """One cell: "" for what is not known, nothing that a spreadsheet takes for a formula."""
     if isinstance(value, str):
         text = one_line(printable(value))
         return "'" + text if text.startswith(("=", "+", "-", "@")) else text  # no formula for a spreadsheet

@@ -51,6 +51,18 @@ def test_ours_beside_the_published(source: str, tmp_path: Path, capsys: pytest.C
         (["figure3", "--format", "markdown"], "figure3 has no table: it is a picture"),
         (["table1", "--delays", "0,1"], "--delays has no effect on table1"),
         (["figure11", "--delay", "1"], "--delay has no effect on figure11"),
+        (["sped"], "did you mean 'speed'"),
+        (["table1", "--parts", "scan"], "--parts has no effect on table1"),
+        (["speed", "--losses", "ce"], "--losses has no effect on speed"),
+        (["speed", "--parts", "scan"], "--parts has no effect on speed"),
+        (["speed", "--cache-dir", "c"], "--cache-dir has no effect on speed"),
+        (["speed", "--weights", "default"], "--weights has no effect on speed"),
+        (["speed", "--network", "fast"], "no baseline with --network fast"),
+        (["speed", "--data", "nowhere"], "nowhere"),
+        (["scale", "--data", "shapes"], "--data has no effect on scale"),
+        (["SCALE", "--rates", "0.1"], "--rates has no effect on scale"),
+        (["scale", "--epochs", "1"], "--epochs has no effect on scale"),
+        (["scale", "--parts", "scam"], "--parts: there is no part 'scam'"),
     ],
 )
 def test_mistakes_end_with_a_sentence(
@@ -138,3 +150,18 @@ def test_calibrated_is_a_table_of_80_columns(
     assert capsys.readouterr().out == (tmp_path / "b/calibrated.md").read_text()
     assert main([*arguments, "--aim", "recall=0.9"]) == 2  # F1 is what is compared
     assert "--aim" in capsys.readouterr().err
+
+
+def test_stages_at_size_are_tables(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    arguments = ["bench", "scale", "--parts", "scan", "--limit", "50", "--trials", "1", "--out", "b"]
+    assert main(arguments) == 0
+    out = capsys.readouterr().out
+    assert "scan: reading a folder of N files" in out and "N = 50" in out
+    line = next(line for line in out.splitlines() if line.startswith("peak resident memory, MB"))
+    assert line.split()[-3:] == ["≤", "1,000", "–"]  # noqa: RUF001  (50 files are not a million)
+    assert "b/scale.md" in out
+    assert main([*arguments, "--format", "markdown", "-q"]) == 0
+    assert capsys.readouterr().out == (tmp_path / "b/scale.md").read_text()
