@@ -50,7 +50,13 @@ def expect_ready(process: subprocess.Popen[bytes]) -> None:
     """Wait until the process can take messages; an OSError where it ended instead."""
     assert process.stdout is not None
     if process.stdout.readline() != READY:
+        process.kill()  # it may live on, where something else in there prints
         raise OSError(f"it ended with code {process.wait()}")
+
+
+def cores() -> int:
+    """That this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def end(process: subprocess.Popen[bytes]) -> None:

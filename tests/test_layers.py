@@ -24,8 +24,8 @@ MAY_IMPORT = {
     "store_lock": BASE,
     "processes": set(),
     **{stage: BASE | {"store", "processes", stage} for stage in STAGES},
-    "pipeline": BASE | STAGES | {"store", "pipeline"},
-    "evaluation": BASE | STAGES | {"store", "pipeline", "evaluation"},
+    "pipeline": BASE | STAGES | {"store", "processes", "pipeline"},
+    "evaluation": BASE | STAGES | {"store", "processes", "pipeline", "evaluation"},
 }
 ONLY_IN = {
     "cleanlab": {"evaluation"},

@@ -191,7 +191,8 @@ class _Child:
         return process
 
     def end_if_stuck(self) -> None:
-        if self.waiting_since and time.monotonic() - self.waiting_since > IMAGE_SECONDS:
+        since = self.waiting_since  # another thread resets it
+        if since and time.monotonic() - since > IMAGE_SECONDS:
             self.gave_up = True
             self.signal()
 

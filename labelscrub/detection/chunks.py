@@ -10,13 +10,14 @@ Symbols: N images, K classes.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+
+from labelscrub.processes import cores
 
 CHUNK_VALUES = 1 << 20  # probabilities at a time: 4 MB
 Part = TypeVar("Part")
@@ -36,11 +37,6 @@ def in_threads(work: Callable[[Part], Result], parts: Sequence[Part]) -> list[Re
         return [work(part) for part in parts]
     with ThreadPoolExecutor(threads) as pool:
         return list(pool.map(work, parts))
-
-
-def cores() -> int:
-    """That this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def known_classes(

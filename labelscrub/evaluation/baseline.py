@@ -143,7 +143,11 @@ def main() -> None:
     for fold in np.unique(folds):
         inside, outside = np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
         loader = DataLoader(
-            Subset(training, inside.tolist()), options.batch_size, shuffle=True, num_workers=WORKERS
+            Subset(training, inside.tolist()),
+            options.batch_size,
+            shuffle=True,
+            num_workers=WORKERS,
+            pin_memory=device.startswith("cuda"),
         )
         network = make_network(options.network, options.side, channels, len(classes)).to(device)
         began = time.perf_counter()

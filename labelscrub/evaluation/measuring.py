@@ -90,13 +90,14 @@ def measure(
         sampler.start()
         try:
             _, status, used = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)  # or Popen would wait for it
             wall, busy = time.monotonic() - began, _busy() - busy
         except BaseException:
-            _stop(process)
+            if process.returncode is None:
+                _stop(process)
             raise
         finally:
             sampler.end()
-        process.returncode = os.waitstatus_to_exitcode(status)  # or Popen would wait for it
         texts = []
         for stream in (out, err):
             stream.seek(0)

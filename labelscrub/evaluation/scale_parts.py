@@ -19,12 +19,14 @@ def confident(folder: Path, options: dict[str, Any]) -> dict[str, float]:
     """Our confident learning on a memory map."""
     import numpy as np
 
-    from labelscrub.detection import confident_learning
+    from labelscrub.detection import checks, confident_learning
 
     pred_probs, labels = _probabilities(folder)
+    classes = [str(k) for k in range(pred_probs.shape[1])]
     assessed = np.ones(pred_probs.shape[1], np.bool_)
 
     def work() -> np.ndarray[Any, Any]:
+        checks.check_predictions(pred_probs, labels, classes, brought=True)  # cleanlab checks too
         by_class, by_noise_rate, _ = confident_learning.propose(pred_probs, labels, assessed)
         return by_class & by_noise_rate
 

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from labelscrub.evaluation import measuring, scale_data
 from labelscrub.evaluation.measuring import Memory, Usage
-from labelscrub.pipeline.finding import cores
+from labelscrub.processes import cores
 from labelscrub.records import Event, Progress
 
 Values = dict[str, float]

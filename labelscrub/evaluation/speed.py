@@ -126,7 +126,7 @@ def _load(
     """The data set, decoded: that also tells which images can be read."""
     from labelscrub import data as sources
     from labelscrub.evaluation.datasets import load_dataset
-    from labelscrub.pipeline.finding import cores
+    from labelscrub.processes import cores
 
     dataset = load_dataset(
         name,

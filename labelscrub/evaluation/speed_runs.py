@@ -214,6 +214,7 @@ def _ours(job: Job, who: Who, files: ImageFiles) -> list[str]:
     }
     if who == "same":
         options["--loss"] = "ce"
+        options["--precision"] = "float32"  # the baseline's
     if job.workers is not None:
         options["--workers"] = job.workers
     return measuring.labelscrub_command("detect", MANIFEST, *_flat(options), "--allow-outside", "--quiet")

@@ -12,6 +12,7 @@ from labelscrub import __version__
 from labelscrub.config import GROUPS, Settings
 from labelscrub.errors import UsageError
 from labelscrub.pipeline.clock import Clock
+from labelscrub.processes import cores
 from labelscrub.records import Event, Progress, silent
 
 if TYPE_CHECKING:
@@ -187,11 +188,6 @@ def _check_arguments(
         raise UsageError("--method aum trains its own models", "leave out --pred-probs, or take --method cl")
     if source is not None and "://" not in str(source) and not os.path.lexists(source):
         raise UsageError(f"there is no source {source}", "name an image folder or a manifest")
-
-
-def cores() -> int:
-    """That this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _no_images(manifest: Manifest) -> Images:

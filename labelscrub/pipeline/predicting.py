@@ -275,11 +275,13 @@ def brought(pred_probs: Path, manifest: Manifest, images: Images, fingerprint: s
     """The user's probabilities, in image order; those of a run keep their folds, AUM and evidence."""
     import numpy as np
 
-    from labelscrub import data, training
+    from labelscrub import data
     from labelscrub.reporting.run_json import parse_run_json
     from labelscrub.store import read_arrays, read_run
 
     if pred_probs.is_dir():
+        from labelscrub import training  # loads torch, which a file does without
+
         run = parse_run_json(read_run(pred_probs))
         if run["provenance"]["data"] != fingerprint:
             raise DataError(

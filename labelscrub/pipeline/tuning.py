@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from labelscrub.config import AUTO, CALIBRATED_LOSS, LOSS_PARAMETERS, Settings, TrainingSettings, flag
 from labelscrub.errors import DataError, UsageError
 from labelscrub.pipeline import predicting
+from labelscrub.processes import cores
 from labelscrub.records import Images, Manifest, Progress, silent
 
 if TYPE_CHECKING:
@@ -74,7 +75,6 @@ def tune(
         UsageError, DataError, EnvironmentProblem, ModelError: with what is wrong and what to do.
     """
     from labelscrub import data
-    from labelscrub.pipeline.finding import cores
     from labelscrub.training.tuning import tune_loss
 
     if settings is not None and options:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections import Counter
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import cache, partial
 
 import torch
 from torch import Tensor
@@ -77,8 +77,7 @@ def steps_on(
     if device.type != "cuda" or not resident:
         yield Steps(None, tell)
         return
-    outer = torch.cuda.current_stream(device)
-    stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    outer, stream = torch.cuda.current_stream(device), _own_stream(device)
     stream.wait_stream(outer)
     try:
         with torch.cuda.stream(stream):
@@ -87,12 +86,20 @@ def steps_on(
         outer.wait_stream(stream)
 
 
+@cache
+def _own_stream(device: torch.device) -> torch.cuda.Stream:
+    """One for all trainings: each stream has memory of its own that is never freed."""
+    return torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+
+
 def _cuda_graphs(stream: torch.cuda.Stream, optimizer: torch.optim.Optimizer) -> Record:
     """Graphs that share the memory of their activations: no two run at once, and none reads the other's."""
     pool = torch.cuda.graph_pool_handle()
 
     def record(call: Replay) -> Replay:
         graph = torch.cuda.CUDAGraph()
+        random = torch.cuda.default_generators[stream.device_index]
+        before = random.clone_state()
         # Fused optimizers keep their state on the device either way; set while recording alone, as torch
         # warns where a capturable one steps without a graph.
         _set_capturable(optimizer, True)
@@ -100,6 +107,10 @@ def _cuda_graphs(stream: torch.cuda.Stream, optimizer: torch.optim.Optimizer) ->
             # thread_local: another thread's allocation must not break this recording.
             with torch.cuda.graph(graph, pool=pool, stream=stream, capture_error_mode="thread_local"):
                 call()
+        except RuntimeError:
+            # What ends a recording tells the generator so, but not where it fails: dropout would then raise.
+            random.graphsafe_set_state(before)
+            raise
         finally:
             _set_capturable(optimizer, False)
         return graph.replay

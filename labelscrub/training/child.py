@@ -27,7 +27,7 @@ def main() -> None:
     stdin, stdout = processes.attach()
     about = json.loads(sys.argv[1])
     torch.set_num_threads(about["threads"])
-    pixels = SharedPixels(**about["pixels"]).open()
+    pixels = None
     jobs: queue.SimpleQueue[bytes] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(stdin, jobs), daemon=True).start()
 
@@ -38,6 +38,8 @@ def main() -> None:
         while True:
             try:
                 job = pickle.loads(jobs.get())  # from our own parent, and no one else
+                if pixels is None:
+                    pixels = SharedPixels(**about["pixels"]).open()
                 arrays = job(pixels, progress=tell).arrays()
             except BrokenPipeError:
                 raise

@@ -68,6 +68,7 @@ def take(
         part = rows[start : start + step]
         np.take(plain, part, axis=0, out=out[start : start + step], mode="clip")
         release(pixels, int(part.min()), int(part.max()) + 1)
+    _advise(pixels, [(0, len(pixels))], mmap.MADV_NORMAL)  # whoever reads in order wants it
     return out
 
 

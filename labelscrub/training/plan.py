@@ -23,6 +23,7 @@ SMALLEST_SIDE = 8  # px: below, the networks' own grids run out
 # the further processes must take over to be worth loading torch for: 2.5 s each. Not the ResNets: their
 # convolutions are large enough to share among threads, and so are their activations to fill the memory.
 SIDE_BY_SIDE_FROM = {"fast": 20_000, "mnist-cnn": 8_000}
+MOST_AT_ONCE = 8  # processes: each takes up to 1 GB
 BL_NOTE = (
     "--loss bl is trained with its weight p^gamma held constant in the gradient, which is --loss gce with "
     "q = gamma: with equation 4's own gradient, networks trained from scratch collapse to few classes."
@@ -83,7 +84,7 @@ class TrainingPlan:
         """
         if not self.side_by_side:
             return 1, self.threads
-        at_once = min(trainings, self.threads + trainings % self.threads)
+        at_once = min(trainings, self.threads + trainings % self.threads, MOST_AT_ONCE)
         return at_once, max(1, self.threads // at_once)
 
     def fingerprint(self) -> dict[str, Any]:

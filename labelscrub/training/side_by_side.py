@@ -1,7 +1,8 @@
 """Several networks trained at once: one in this process, each other one in a process of its own.
 
 Small networks can't keep all cores busy by themselves. What is trained where decides no bit of it: all have
-the same number of threads, and each draws its own random numbers.
+the same number of threads, and each draws its own random numbers. (Unless the caller has changed what torch
+keeps for a whole process, such as its deterministic algorithms: the others don't know that.)
 """
 
 from __future__ import annotations
@@ -100,7 +101,7 @@ class _Team:
             self._heed(self.answers.get())
 
     def close(self) -> None:
-        """End all processes, whatever they are at."""
+        """End all processes, whatever they are at; what they had finished is kept."""
         self.closed = True
         for process in self.children:
             process.kill()
@@ -108,6 +109,11 @@ class _Team:
             thread.join()
         for process in self.children:
             processes.end(process)
+        while not self.answers.empty():
+            answer = self.answers.get()
+            if isinstance(answer, tuple):
+                with contextlib.suppress(LabelscrubError):  # what ended the others is what matters
+                    self.done(*answer)
 
     def _take(self) -> tuple[str, Job] | None:
         with self.turn:
@@ -140,7 +146,7 @@ class _Team:
             if not self.closed:
                 code = process.wait()
                 how = f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
-                cause = f"a training process {how}, perhaps for want of memory"
+                cause = f"a training process {how}{', perhaps for want of memory' if code == -9 else ''}"
                 self.answers.put(EnvironmentProblem(cause, child.ALONE))
         except BaseException as error:  # handed to the main thread, whatever it is
             self.answers.put(error)

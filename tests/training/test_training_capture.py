@@ -190,6 +190,14 @@ class Cuda:
         self.optimizer, self.pools = optimizer, 0
         for name in ("current_stream", "Stream", "stream", "graph_pool_handle", "CUDAGraph", "graph"):
             monkeypatch.setattr(torch.cuda, name, getattr(self, name))
+        monkeypatch.setattr(torch.cuda, "default_generators", [self])
+        monkeypatch.setattr(capture, "_own_stream", capture._own_stream.__wrapped__)  # keep no fake
+
+    def clone_state(self) -> str:
+        return "state before"
+
+    def graphsafe_set_state(self, state: str) -> None:
+        self.log.append(state)
 
     def current_stream(self, device: torch.device) -> FakeStream:
         return FakeStream("outer", self.log)
@@ -223,6 +231,7 @@ class Cuda:
 class FakeStream:
     name: str
     log: list[object]
+    device_index: int = 0
 
     def wait_stream(self, other: FakeStream) -> None:
         self.log.append(f"{self.name} waits for {other.name}")
@@ -252,6 +261,24 @@ def test_on_a_gpu_all_is_on_one_stream(monkeypatch: pytest.MonkeyPatch) -> None:
         *anew,
         *("outer waits for side",),
     ]
+
+
+def test_a_recording_that_fails_leaves_the_generator_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
+    optimizer = torch.optim.Adam([torch.zeros(1)], fused=True)
+    cuda, notes = Cuda(monkeypatch, optimizer), list[str]()
+
+    def step(values: torch.Tensor) -> None:
+        if optimizer.param_groups[0]["capturable"]:
+            raise RuntimeError("operation not permitted when stream is capturing\nmore")
+        cuda.log.append(len(values))
+
+    with steps_on(torch.device("cuda"), optimizer, notes.append, resident=True) as steps:
+        for _ in range(WARM_UP + 2):
+            steps.run(step, torch.zeros(3))
+    assert not optimizer.param_groups[0]["capturable"]
+    recorded = ("side", 1, "thread_local")
+    assert cuda.log[2:-2] == [*[3] * WARM_UP, recorded, "state before", 3, 3]
+    assert len(notes) == 1 and "operation not permitted when stream is capturing" in notes[0]
 
 
 def test_steps_that_read_from_the_host_are_not_recorded(monkeypatch: pytest.MonkeyPatch) -> None:
