@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import inspect
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -68,13 +72,35 @@ class TrainingStep:
                 self.p_given[where] = logits.softmax(1).gather(1, target.unsqueeze(1)).squeeze(1)
 
 
+def _plain(method: Callable[..., Any]) -> Callable[..., Any]:
+    """An optimizer's method without the wrappers that load the compiler to keep it away: 3 s a process."""
+    plain: Callable[..., Any] = torch.no_grad()(inspect.unwrap(method))
+    return plain
+
+
+class Adam(torch.optim.Adam):
+    """torch's, which starts at once."""
+
+    add_param_group = _plain(torch.optim.Adam.add_param_group)
+    zero_grad = _plain(torch.optim.Adam.zero_grad)
+    step = _plain(torch.optim.Adam.step)
+
+
+class SGD(torch.optim.SGD):
+    """torch's, which starts at once."""
+
+    add_param_group = _plain(torch.optim.SGD.add_param_group)
+    zero_grad = _plain(torch.optim.SGD.zero_grad)
+    step = _plain(torch.optim.SGD.step)
+
+
 def make_optimizer(
     network: nn.Module,
     recipe: Recipe,
     rate: Tensor,  # (), on the network's device: what it holds when a step runs
 ) -> torch.optim.Optimizer:
     if recipe.optimizer == "sgd":
-        return torch.optim.SGD(
+        return SGD(
             network.parameters(),
             lr=rate,
             momentum=0.9,
@@ -82,7 +108,7 @@ def make_optimizer(
             weight_decay=recipe.weight_decay,
             fused=True,
         )
-    return torch.optim.Adam(network.parameters(), lr=rate, weight_decay=recipe.weight_decay, fused=True)
+    return Adam(network.parameters(), lr=rate, weight_decay=recipe.weight_decay, fused=True)
 
 
 def margin(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import subprocess
+import sys
 from typing import Literal
 
 import numpy as np
@@ -47,3 +49,38 @@ def test_a_recipes_optimizer_steps_as_it_says(name: Literal["adam", "sgd"]) -> N
         v = 0.9 * v + g
         w -= 0.1 * (g + 0.9 * v)
     assert network.weight.item() == pytest.approx(w, abs=1e-6)
+
+
+def test_the_optimizers_are_torchs() -> None:
+    for kind, ours in (("adam", torch.optim.Adam), ("sgd", torch.optim.SGD)):
+        recipe = dataclasses.replace(RECIPES["fast"], optimizer=kind, weight_decay=0.1)
+        trained = []
+        for own in (True, False):
+            weight = torch.nn.Parameter(torch.linspace(-1, 1, 7))
+            rate = torch.tensor(0.1)
+            made = make_optimizer(torch.nn.ParameterList([weight]), recipe, rate)
+            if not own:
+                given = {"momentum": 0.9, "nesterov": True} if kind == "sgd" else {}
+                made = ours([weight], lr=rate, weight_decay=0.1, fused=True, **given)
+            for _ in range(3):
+                made.zero_grad(set_to_none=True)
+                (weight**3).sum().backward()
+                made.step()
+            assert weight.grad is not None and weight.requires_grad
+            trained.append(weight.detach().clone())
+        assert torch.equal(*trained)
+
+
+def test_training_does_not_load_torchs_compiler() -> None:
+    script = """
+import sys
+import numpy as np
+from labelscrub import training
+from labelscrub.config import TrainingSettings
+pixels, labels = np.zeros((40, 8, 8, 1), np.uint8), np.arange(40) % 2
+plan = training.plan_training(TrainingSettings(epochs=1), shape=pixels.shape, num_classes=2)
+training.train_fold(pixels, labels, training.assign_folds(labels, None, 2, 0), 0, 2, plan, print)
+print("torch._dynamo" in sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "False"
