@@ -243,9 +243,9 @@ def test_what_is_not_there_is_said(source: Path, tmp_path: Path) -> None:
 
 
 def test_a_training_that_diverges_is_a_result_too(source: Path, tmp_path: Path) -> None:
-    benched = run("table1", source, tmp_path, settings={"lr": 1e9})
+    benched = run("table1", source, tmp_path, settings={"lr": 1e9, "network": "mnist-cnn"})
     (result,) = benched.results
-    assert "diverged" in result.failure or "no better than chance" in result.failure  # as the bits fall
+    assert "diverged" in result.failure  # without batch norm nothing keeps it finite
     assert (result.loss, result.parameters, result.metrics) == ("ce", {}, {})
     assert (benched.rows[0].failed, benched.rows[0].trials) == (1, 1)
 
