@@ -120,7 +120,7 @@ def _legend(runs: Sequence[SpeedRun], lines: Sequence[Line]) -> tuple[str, ...]:
         "second: those of all folds and epochs, over the time of training and predicting.",
         "The baseline decodes while it trains, in every epoch. Each run is a process of its own with an "
         "empty cache; the files were in the page cache. Peak memory: largest sum of the proportional set "
-        "sizes of all processes, sampled four times a second.",
+        "sizes of all processes, sampled once a second.",
         f"On: {machine_line(runs[0].machine, runs[0].versions, device)}.",
     )
 
