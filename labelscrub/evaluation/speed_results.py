@@ -55,7 +55,7 @@ class SpeedRun:
     others: float
     """Processor seconds that other programs took meanwhile: what made the run slower than it is."""
     peak_memory: int
-    """Bytes: largest sum of the PSS of all processes, sampled four times a second."""
+    """Bytes: largest sum of the PSS of all processes, sampled once a second."""
     planted: int
     """Labels made wrong."""
     suspects: int
