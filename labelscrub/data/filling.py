@@ -78,7 +78,7 @@ def _path(root: str, file: str) -> str:
 def _stat(root: str, file: str) -> tuple[int, int, int, int]:
     """The file's `stat_of`, one that no file has where there is none."""
     try:
-        return stat_of(os.stat(_path(root, file)))  # noqa: PTH116
+        return stat_of(os.stat(_path(root, file)))  # noqa: PTH116  (a Path a file is slow)
     except (OSError, ValueError):
         return -1, -1, -1, -1
 
