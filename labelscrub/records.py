@@ -294,6 +294,24 @@ class Summary:
 
 
 @dataclass(frozen=True, eq=False)
+class Details:
+    """What a person who decides wants to see of each listed image: M suspects and conflicting duplicates."""
+
+    index: NDArray[np.int64]
+    """(M,) ascending."""
+    top: NDArray[np.int32]
+    """(M, T) the T = min(5, K) most probable classes, first the most probable."""
+    top_probs: NDArray[np.float32]
+    """(M, T) their probabilities."""
+    suggested_prob: NDArray[np.float32]
+    """(M,) probability of the suggested label."""
+    example_given: NDArray[np.int64]
+    """(M,) index of the most similar image that carries the given label rightly; -1 is none."""
+    example_suggested: NDArray[np.int64]
+    """(M,) the same of the suggested label."""
+
+
+@dataclass(frozen=True, eq=False)
 class Report:
     """Everything the formatters need."""
 
@@ -312,6 +330,9 @@ class Report:
     """Versions, device, network, image size, seed, data fingerprint, times a stage in seconds."""
     out: Path | None = None
     """The run directory, where there is one."""
+    details: Details | None = None
+    places: NDArray[np.int64] | None = None
+    """(M, 2) line and column of each image of `details` in its text manifest, as in `Suspect`."""
 
     def suspects(self) -> list[dict[str, Any]]:
         """The ranked list as plain rows: conflicting duplicates first, then suspects; see `row`."""

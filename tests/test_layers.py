@@ -13,12 +13,20 @@ import labelscrub
 
 PACKAGE = Path(labelscrub.__file__).parent
 STAGES = {"data", "training", "detection", "reporting", "curation"}
-BASE = {"errors", "config", "config_files", "records", ""}  # "" is the package itself: its version
+BASE = {
+    "errors",
+    "config",
+    "config_files",
+    "records",
+    "review_records",
+    "",
+}  # "" is the package itself: its version
 MAY_IMPORT = {
     "errors": {""},
     "config": BASE,
     "config_files": BASE,
     "records": BASE,
+    "review_records": BASE,
     "store": BASE | {"store_files", "store_lock"},
     "store_files": BASE,
     "store_lock": BASE,
@@ -34,6 +42,9 @@ ONLY_IN = {
     "PIL": {"data", "reporting", "store", "curation", "evaluation"},
     "pyarrow": {"data", "reporting", "store", "curation"},
     "matplotlib": {"evaluation"},
+    "jinja2": {"reporting"},
+    "starlette": {"curation"},
+    "uvicorn": {"curation", "cli"},
     "typer": {"cli"},
     "rich": {"cli"},
 }

@@ -4,6 +4,8 @@ pyarrow loads with the first Parquet file, not with this package.
 """
 
 from labelscrub.curation.clean import clean_suffix, kept_rows, write_clean
+from labelscrub.curation.decisions import read_decisions, settle
+from labelscrub.curation.location import locate
 from labelscrub.curation.select import SuspectTable, changed_rows, needs_confirmation, read_report, select
 
 __all__ = [
@@ -11,8 +13,11 @@ __all__ = [
     "changed_rows",
     "clean_suffix",
     "kept_rows",
+    "locate",
     "needs_confirmation",
+    "read_decisions",
     "read_report",
     "select",
+    "settle",
     "write_clean",
 ]

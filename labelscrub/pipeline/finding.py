@@ -152,8 +152,9 @@ def detect(
                 folds=folds,
                 conflict=detection.conflicts(images.sha256, given),
             )
+            details = detection.details(findings, predictions.pred_probs, images.pixels)
         report = recording.make_report(
-            manifest, images, findings, assessment, settings, fingerprint, out, notes
+            manifest, images, findings, details, assessment, settings, fingerprint, out, notes
         )
         if taught is not None:
             report.provenance["train_source"] = str(taught.manifest.source.resolve())

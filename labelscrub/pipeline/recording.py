@@ -13,7 +13,7 @@ from labelscrub.records import Event, Progress, Skipped, Summary
 
 if TYPE_CHECKING:
     from labelscrub.detection import Assessment
-    from labelscrub.records import Findings, Images, Manifest, Report
+    from labelscrub.records import Details, Findings, Images, Manifest, Report
     from labelscrub.store import RunDirectory
 
 
@@ -21,6 +21,7 @@ def make_report(
     manifest: Manifest,
     images: Images,
     findings: Findings,
+    details: Details,
     assessment: Assessment,
     settings: Settings,
     fingerprint: dict[str, Any],
@@ -74,6 +75,8 @@ def make_report(
         given,
         provenance,
         out,
+        details,
+        curation.locate(manifest, images.rows[details.index]),
     )
 
 

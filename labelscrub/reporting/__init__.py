@@ -14,6 +14,7 @@ from labelscrub.reporting.verdict import Verdict, judge, verdict_json, verdict_m
 
 if TYPE_CHECKING:
     from labelscrub.reporting.html import report_html
+    from labelscrub.reporting.suspects import read_suspects
     from labelscrub.reporting.tables import report_parquet, suspects_csv
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "Verdict",
     "judge",
     "parse_run_json",
+    "read_suspects",
     "report_html",
     "report_parquet",
     "run_json",
@@ -30,7 +32,12 @@ __all__ = [
     "verdict_text",
 ]
 
-_LAZY = {"report_html": "html", "report_parquet": "tables", "suspects_csv": "tables"}
+_LAZY = {
+    "read_suspects": "suspects",
+    "report_html": "html",
+    "report_parquet": "tables",
+    "suspects_csv": "tables",
+}
 
 
 def __getattr__(name: str) -> Any:

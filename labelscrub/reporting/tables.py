@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from labelscrub.records import Report
+from labelscrub.records import Details, Report
 from labelscrub.reporting.text import printable
 
 CSV_COLUMNS = (
@@ -70,7 +70,10 @@ def report_parquet(report: Report) -> bytes:
     columns["given_label"] = classes.take(pa.array(labels, pa.int64(), mask=np.asarray(labels) < 0))
     findings = pa.table(_finding_columns(report, classes))
     findings = findings.take(pa.array(index, mask=index < 0))
-    table = pa.table({**columns, **{name: findings[name] for name in findings.column_names}})
+    columns |= {name: findings[name] for name in findings.column_names}
+    if report.details is not None:
+        columns |= _detail_columns(report, report.details, classes)
+    table = pa.table(columns)
     sink = io.BytesIO()
     pq.write_table(table, sink, compression="zstd", write_page_checksum=True)
     return sink.getvalue()
@@ -119,6 +122,29 @@ def _finding_columns(report: Report, classes: pa.Array) -> dict[str, pa.Array]:
         "why": _strings(f.why),
         "sha256": _hex(report.sha256),
     }
+
+
+def _detail_columns(report: Report, details: Details, classes: pa.Array) -> dict[str, pa.Array]:
+    """Columns of R, null but for the listed images: what a person who decides, or another tool, needs."""
+    at = np.full(len(report.manifest), -1, np.int64)  # (R,) which line of `details` a row has
+    at[report.rows[details.index]] = np.arange(len(details.index))
+    offsets = pa.array(np.arange(len(details.top) + 1) * details.top.shape[1], pa.int32())
+    places = np.zeros((len(details.index), 2), np.int64) if report.places is None else report.places
+
+    def example(index: NDArray[np.int64]) -> pa.Array:
+        return pa.array(report.rows[index], mask=index < 0)
+
+    columns = {
+        "suggested_probability": pa.array(details.suggested_prob),
+        "top_labels": pa.ListArray.from_arrays(offsets, classes.take(pa.array(details.top.ravel()))),
+        "top_probabilities": pa.ListArray.from_arrays(offsets, pa.array(details.top_probs.ravel())),
+        "example_given": example(details.example_given),
+        "example_suggested": example(details.example_suggested),
+        "line": pa.array(places[:, 0], mask=places[:, 0] == 0),
+        "column": pa.array(places[:, 1], mask=places[:, 1] == 0),
+    }
+    take = pa.array(at, mask=at < 0)
+    return {name: column.take(take) for name, column in columns.items()}
 
 
 def _strings(texts: Any) -> pa.Array:
