@@ -91,7 +91,7 @@ def _comparable(
     for rows in row_chunks(len(index), int(np.prod(pixels.shape[1:]))):
         blocks = np.asarray(pixels[index[rows]])[:, : side * step, : side * step]
         small[rows] = blocks.reshape(len(blocks), side, step, side, step, -1).mean(axis=(2, 4))
-    flat = small.reshape(len(index), -1)
+    flat = small.reshape(len(index), side * side * pixels.shape[3])
     flat -= flat.mean(axis=1, keepdims=True)
     flat /= np.maximum(np.linalg.norm(flat, axis=1, keepdims=True), 1e-6)
     return flat
