@@ -8,7 +8,7 @@ import json
 import os
 import re
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -25,17 +25,21 @@ from labelscrub.store_files import (
     writing,
 )
 from labelscrub.store_lock import HELD, LOCK, locked
+from labelscrub.store_pictures import remove_pictures, write_pictures
 
 if TYPE_CHECKING:  # `labelscrub check` on a stored run needs no numpy
     from numpy.typing import NDArray
 
 __all__ = [
     "RunDirectory",
+    "cannot_write",
     "check_not_inside",
+    "locked",
     "read_arrays",
     "read_run",
     "require_folder",
     "sha256_file",
+    "sync_folder",
     "write_atomic",
     "write_new",
     "writing",
@@ -173,6 +177,7 @@ class RunDirectory:
         state = _state(fingerprint)
         if self._restart:
             _remove(self.path, OURS)
+            remove_pictures(self.path)
             sync_folder(self.path)  # what is removed must not be back beside the new state after a power cut
         elif self._begun is not None:
             _refuse_other(self.path, self._begun, json.loads(state)["fingerprint"])
@@ -222,6 +227,10 @@ class RunDirectory:
         else:
             write_atomic(self._output(name), data)
             self._outputs[name] = hashlib.sha256(data).hexdigest()
+
+    def put_pictures(self, pictures: Iterable[tuple[int, bytes]]) -> list[int]:
+        """Write (row, WebP bytes) beside the page; returns the rows. run.json does not name so many files."""
+        return write_pictures(self.path, pictures)
 
     def record_output(self, name: str) -> None:
         """Count in an output that was written straight into the folder, such as a large clean.csv."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 # named like its module: bound now, or an import of the module would take the name
-from labelscrub.data.thumbnails import thumbnails
+from labelscrub.data.thumbnails import each_thumbnail, thumbnails
 
 if TYPE_CHECKING:
     from labelscrub.data.brought import brought_probabilities
@@ -20,6 +20,7 @@ __all__ = [
     "ImageShape",
     "brought_probabilities",
     "data_fingerprint",
+    "each_thumbnail",
     "hash_images",
     "image_shape",
     "load_images",

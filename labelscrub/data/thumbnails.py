@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from io import BytesIO
 
 from PIL import Image
@@ -11,30 +13,58 @@ from labelscrub.config import SourceSettings
 from labelscrub.data.decoding import Unreadable, open_image
 from labelscrub.data.filling import read_rows
 from labelscrub.data.tasks import read_file
+from labelscrub.processes import cores
 from labelscrub.records import Manifest
 
 QUALITY = 75
+EXACT_SIDE = 48  # up to here a picture keeps its very pixels: it is no larger so, and the page enlarges it
+WAITING = 4  # pictures a thread that may wait to be fetched
 
 
 def thumbnails(
     manifest: Manifest, rows: Sequence[int], settings: SourceSettings, size: int = 128
 ) -> dict[int, bytes]:
-    """Row -> WebP bytes without metadata, longest side at most `size`; what no longer decodes is left out.
+    """Row -> WebP bytes without metadata, longest side at most `size`; what no longer decodes is left out."""
+    return dict(each_thumbnail(manifest, rows, settings, size))
 
-    Small images are enlarged by a whole factor, so that each of their pixels is seen: 28 px become 112.
+
+def each_thumbnail(
+    manifest: Manifest, rows: Sequence[int], settings: SourceSettings, size: int = 128
+) -> Iterator[tuple[int, bytes]]:
+    """As `thumbnails`, one after another: of many no more than a few are held at a time.
+
+    Images are decoded here, for the decoder is not made for threads, and encoded in threads meanwhile.
     """
-    pictures = {}
-    for row, data in _contents(manifest, rows, settings.max_file_mb << 20):
+    workers = cores()
+    with ThreadPoolExecutor(workers) as pool:
+        waiting: deque[tuple[int, Future[bytes]]] = deque()
+        for row, image in _images(_contents(manifest, rows, settings.max_file_mb << 20), settings, size):
+            waiting.append((row, pool.submit(_encoded, image, size)))
+            if len(waiting) > WAITING * workers:
+                first, picture = waiting.popleft()
+                yield first, picture.result()
+        for row, picture in waiting:
+            yield row, picture.result()
+
+
+def _images(
+    contents: Iterable[tuple[int, bytes]], settings: SourceSettings, size: int
+) -> Iterator[tuple[int, Image.Image]]:
+    for row, data in contents:
         try:
-            image = open_image(data, settings.max_pixels, _fit(size)).image
+            yield row, open_image(data, settings.max_pixels, _fit(size)).image
         except Unreadable:
             continue
-        buffer = BytesIO()
-        image = _enlarged(image, size)
-        image.info = {}  # a colour profile would be written along
-        image.save(buffer, "WEBP", quality=QUALITY)
-        pictures[row] = buffer.getvalue()
-    return pictures
+
+
+def _encoded(image: Image.Image, size: int) -> bytes:
+    """Small images exactly, those of a middle size enlarged by a whole factor: 64 px become 128."""
+    exact = max(image.size) <= EXACT_SIDE
+    image = image if exact else _enlarged(image, size)
+    image.info = {}  # a colour profile would be written along
+    buffer = BytesIO()
+    image.save(buffer, "WEBP", lossless=exact, quality=QUALITY)
+    return buffer.getvalue()
 
 
 def _contents(manifest: Manifest, rows: Sequence[int], max_bytes: int) -> Iterator[tuple[int, bytes]]:

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from labelscrub.records import Details, Findings, Images, Manifest, Report
     from labelscrub.store import RunDirectory
 
+SMALL, LARGE = 160, 256  # longest side of the page's pictures: where there are few, they may be larger
+FEW = 1_000
+
 
 def make_report(
     manifest: Manifest,
@@ -60,6 +63,7 @@ def make_report(
         "source": str(manifest.source.resolve()),
         "source_kind": manifest.kind,
         "image_root": str(manifest.root.resolve()),
+        "tables": curation.first_rows(manifest),
         "data": fingerprint["data"],
         "training": fingerprint["training"],
         "clean": f"clean.{curation.clean_suffix(manifest)}",
@@ -76,7 +80,7 @@ def make_report(
         provenance,
         out,
         details,
-        curation.locate(manifest, images.rows[details.index]),
+        curation.locate(manifest, images.rows[details.index], settings.source.delimiter),
     )
 
 
@@ -101,18 +105,19 @@ def _versions() -> dict[str, str]:
 def write(run: RunDirectory, report: Report, settings: Settings, clock: Clock, progress: Progress) -> None:
     """Every output of a run; run.json last, for it says that the others are whole."""
     from labelscrub import curation, data, reporting
-    from labelscrub.reporting.html import THUMBNAIL_LIMIT
+    from labelscrub.reporting.html_data import EMBEDDED_LIMIT, picture_rows
 
     with clock.stage("report"):
         progress(Event("report"))
-        f = report.findings
-        shown = [i for i in f.order() if f.is_suspect[i] or f.conflict[i]][:THUMBNAIL_LIMIT]
-        rows = [int(report.rows[i]) for i in shown if report.sha256[i].any()]  # labels alone have no pictures
-        pictures = data.thumbnails(report.manifest, rows, settings.source)
+        rows = picture_rows(report)
+        embedded, beside = rows[:EMBEDDED_LIMIT], rows[EMBEDDED_LIMIT:]
+        size = LARGE if len(rows) <= FEW else SMALL
+        pictures = data.thumbnails(report.manifest, embedded, settings.source, size)
+        more = data.each_thumbnail(report.manifest, beside, settings.source, size)
         run.put_bytes("suspects.csv", reporting.suspects_csv(report))
         run.put_bytes("report.parquet", reporting.report_parquet(report))
-        run.put_bytes("report.html", reporting.report_html(report, pictures))
-        drop = {int(row) for row in report.rows[f.is_suspect]}
+        run.put_bytes("report.html", reporting.report_html(report, pictures, run.put_pictures(more)))
+        drop = {int(row) for row in report.rows[report.findings.is_suspect]}
         keep = curation.kept_rows(report.manifest, drop, report.skipped)
         clean = report.provenance["clean"]
         curation.write_clean(report.manifest, keep, run.path / clean, overwrite=True)
