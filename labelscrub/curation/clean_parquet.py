@@ -11,23 +11,19 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from labelscrub.curation.clean import changed_table, rows_of_table
+from labelscrub.curation.clean import rows_of_table
 from labelscrub.errors import DataError
 from labelscrub.records import Manifest
-from labelscrub.store import sha256_file
 
 _IN_MEMORY = 16 << 20  # bytes of a row group read, and collected to be written, at a time
 _MOST_ROWS = 1 << 16
 
 
 def write_parquet(manifest: Manifest, keep: NDArray[np.bool_], file: BinaryIO) -> None:
-    """Write the kept rows (R,) of all tables to `file`, with the first one's schema, metadata and codecs."""
-    for table, digest in zip(manifest.tables, manifest.table_sha256, strict=True):
-        try:
-            if sha256_file(table) != digest:
-                raise changed_table(table)
-        except FileNotFoundError:
-            raise changed_table(table, "is gone") from None
+    """Write the kept rows (R,) of all tables, whose bytes are those that were read, to `file`.
+
+    With the first one's schema, metadata and codecs.
+    """
     first = manifest.tables[0]
     with pq.ParquetFile(first) as source:
         schema, encoding = source.schema_arrow, encoding_of(source.metadata)
@@ -36,7 +32,7 @@ def write_parquet(manifest: Manifest, keep: NDArray[np.bool_], file: BinaryIO) -
             # pre-buffering would hold a whole row group, which may be all of the file
             with pq.ParquetFile(table, buffer_size=1 << 20, pre_buffer=False) as source:
                 require_same_schema(source.schema_arrow, schema, table, first)
-                kept = _kept_in_table(manifest, keep, number, source.metadata.num_rows)
+                kept = kept_in_table(manifest, keep, number, source.metadata.num_rows)
                 for rows in row_groups(source, kept):
                     writer.write_table(rows.replace_schema_metadata(schema.metadata))
 
@@ -62,7 +58,7 @@ def require_same_schema(found: pa.Schema, schema: pa.Schema, table: Path, first:
         raise DataError(cause, "clean them one at a time, for example with --split")
 
 
-def _kept_in_table(manifest: Manifest, keep: NDArray[np.bool_], number: int, rows: int) -> NDArray[np.bool_]:
+def kept_in_table(manifest: Manifest, keep: NDArray[np.bool_], number: int, rows: int) -> NDArray[np.bool_]:
     """(rows of the table,) whether each is kept."""
     assert manifest.spans is not None
     part = rows_of_table(manifest, number)

@@ -99,23 +99,28 @@ class Settled:
     """Those about images or labels that this run does not have: nothing is done for them."""
 
 
+def last_words(decisions: Iterable[Decision]) -> list[Decision]:
+    """Of several decisions about one thing only the last, in the order in which these were made."""
+    last: dict[tuple[int, str, str, str], Decision] = {}
+    for decision in decisions:
+        key = decision.row, decision.path, decision.sha256, decision.given_label
+        last.pop(key, None)
+        last[key] = decision
+    return list(last.values())
+
+
 def settle(decisions: Iterable[Decision], table: SuspectTable) -> Settled:
     """Which decisions hold, and for which rows of `table`.
 
     A decision is about an image under a label: where its row holds another image or label now (rows were
     added or removed since), it holds for the rows that have this image (sha256) under this label.
     """
-    last: dict[tuple[str, str, int | str], Decision] = {}
-    for decision in decisions:
-        key = (decision.given_label, decision.sha256, decision.path or decision.row)
-        last.pop(key, None)
-        last[key] = decision
     used = table.used.nonzero()[0].tolist()
     digests = dict(zip(used, (bytes(digest).hex() for digest in table.sha256), strict=True))
     by_content: dict[tuple[str, str], list[int]] | None = None
     settled: dict[int, Decision] = {}
     strange = []
-    for decision in last.values():
+    for decision in last_words(decisions):
         if _fits(decision, decision.row, table, digests):
             rows: Sequence[int] = [decision.row]
         else:

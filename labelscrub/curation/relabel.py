@@ -17,7 +17,7 @@ from typing import BinaryIO
 import numpy as np
 from numpy.typing import NDArray
 
-from labelscrub.curation.clean import changed_table, clean_suffix, is_listing
+from labelscrub.curation.clean import clean_suffix, is_listing, require_as_read
 from labelscrub.curation.relabel_text import cell, column_exists, write_text
 from labelscrub.errors import UsageError
 from labelscrub.records import Manifest
@@ -68,12 +68,7 @@ def write_relabelled(
         raise UsageError(f"{target} is the source itself", "choose another name with --out")
     if true_column is not None and not true_column:
         raise UsageError("the new column's name is empty", "name it with --true-column")
-    for table, digest in zip(manifest.tables, manifest.table_sha256, strict=True):
-        try:
-            if sha256_file(table) != digest:
-                raise changed_table(table)
-        except FileNotFoundError:
-            raise changed_table(table, "is gone") from None
+    require_as_read(manifest)
     with _new_or_same(target) as file:
         if is_listing(manifest):
             _write_listing(manifest, labels, file, true_column, prefix_of(manifest, target) or "")

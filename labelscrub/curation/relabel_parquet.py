@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from labelscrub.curation.clean import rows_of_table
-from labelscrub.curation.clean_parquet import encoding_of, require_same_schema, row_groups
+from labelscrub.curation.clean_parquet import encoding_of, kept_in_table, require_same_schema, row_groups
 from labelscrub.curation.relabel_text import column_exists
 from labelscrub.errors import DataError
 from labelscrub.records import Manifest
@@ -22,15 +22,18 @@ def write_parquet(
     manifest: Manifest,
     labels: NDArray[np.int32],  # (R,) new class of each row, -1 to leave it
     file: BinaryIO,
-    true_column: str | None,
+    true_column: str | None = None,
+    *,
+    keep: NDArray[np.bool_] | None = None,  # (R,)
 ) -> None:
-    """Write all rows of all tables, whose bytes are those that were read, with these labels."""
+    """Write all rows, or those to keep, with these labels; the tables' bytes are those that were read."""
     first, column = manifest.tables[0], manifest.label_column
     with pq.ParquetFile(first) as source:
         schema, encoding = source.schema_arrow, encoding_of(source.metadata)
     if true_column in schema.names:
         raise column_exists(str(true_column), first)
-    change = np.where(labels == manifest.labels, -1, labels)
+    keep = np.ones(len(manifest), np.bool_) if keep is None else keep
+    change = np.where((labels == manifest.labels) | ~keep, -1, labels)
     spelled = _spelled(manifest, schema, np.unique(change[change >= 0]))
     written = schema
     if true_column is not None:
@@ -40,9 +43,11 @@ def write_parquet(
         for number, table in enumerate(manifest.tables):
             with pq.ParquetFile(table, buffer_size=1 << 20, pre_buffer=False) as source:
                 require_same_schema(source.schema_arrow, schema, table, first)
-                start = rows_of_table(manifest, number).start
-                for part in row_groups(source, np.ones(source.metadata.num_rows, np.bool_)):
-                    new = change[start : start + len(part)]
+                rows, start = rows_of_table(manifest, number), 0
+                kept = kept_in_table(manifest, keep, number, source.metadata.num_rows)
+                changes = change[rows][keep[rows]]
+                for part in row_groups(source, kept):
+                    new = changes[start : start + len(part)]
                     start += len(part)
                     at = part.column_names.index(column)
                     columns = part.columns

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
+from labelscrub.curation.cells import DECODER, cell_pattern, column_names, members, separator
 from labelscrub.errors import UsageError
 from labelscrub.records import Manifest
 
 _ROWS = 1 << 12  # rows in memory at a time
 _BOM = b"\xef\xbb\xbf"
-_DELIMITERS = {"csv": ",", "tsv": "\t"}
-_OPEN, _COLON, _NEXT = (re.compile(rf"[ \t\r\n]*{mark}[ \t\r\n]*") for mark in ("{", ":", "[,}]"))
-_DECODER = json.JSONDecoder(parse_float=str, parse_int=str, parse_constant=str)  # numbers as they are written
 
 Edit = Callable[[str, str | None], str]
 """(row as it is, new label or None to leave it) -> row to write."""
@@ -57,6 +53,18 @@ def write_text(
             file.write(b"".join(rows))
 
 
+def row_editor(manifest: Manifest, head: bytes, delimiter: str | None) -> Callable[[bytes, str], bytes]:
+    """How a row of a text table gets another label: (row as it is, new label) -> row to write.
+
+    head: the table's bytes before its first row; the table must be as it was read.
+    """
+    if manifest.kind == "jsonl":
+        edit = _json_edit(manifest, None)
+    else:
+        _, edit = _delimited_edit(manifest, _text(head.removeprefix(_BOM)), delimiter, None)
+    return lambda row, name: _bytes(edit(_text(row), name))
+
+
 def cell(text: str, delimiter: str, *, quoted: bool = False) -> str:
     """A cell of a delimited table, in quotes if asked for or if need be."""
     if quoted or not text or text.strip(" ") != text or any(char in text for char in (delimiter, *'"\r\n')):
@@ -73,16 +81,12 @@ def _delimited_edit(
     manifest: Manifest, header: str, delimiter: str | None, true_column: str | None
 ) -> tuple[str, Edit]:
     """The header with the new column, and how a row is edited. Blank lines may stand around the header."""
-    between = delimiter or _DELIMITERS[manifest.kind]
-    between = {"tab": "\t", "\\t": "\t"}.get(between, between)
+    between = separator(delimiter, manifest.kind)
     blank = len(header) - len(header.lstrip("\r\n"))
-    names = next(csv.reader(io.StringIO(header[blank:], newline=""), delimiter=between, strict=True))
+    names = column_names(header, between)
     if true_column in names:
         raise column_exists(str(true_column), manifest.tables[0])
-    # A cell as the csv module takes it with strict=True, which is how the table was read.
-    d = re.escape(between)
-    one = rf'(?:"[^"]*(?:""[^"]*)*"|[^"{d}\r\n][^{d}\r\n]*|)'
-    label = re.compile(rf"(?:{one}{d}){{{names.index(manifest.label_column)}}}({one})")
+    label = cell_pattern(names.index(manifest.label_column), between)
 
     def edit(row: str, new: str | None) -> str:
         start, end = _match(label, row, 0).span(1)
@@ -99,7 +103,7 @@ def _delimited_edit(
 def _json_edit(manifest: Manifest, true_column: str | None) -> Edit:
     def edit(row: str, new: str | None) -> str:
         label = None
-        for member in _members(row):
+        for member in members(row):
             if member.key == true_column:
                 raise column_exists(str(true_column), manifest.tables[0])
             if member.key == manifest.label_column:
@@ -117,29 +121,6 @@ def _json_edit(manifest: Manifest, true_column: str | None) -> Edit:
     return edit
 
 
-class _Member(NamedTuple):
-    """A member of a JSON object: where its value stands, and the colon with the space around it."""
-
-    key: str
-    colon: str
-    start: int
-    end: int
-
-
-def _members(row: str) -> Iterator[_Member]:
-    """The members of the object in a row, which is known to be one."""
-    at = _match(_OPEN, row, 0).end()
-    while row[at] != "}":
-        key, begin = _DECODER.raw_decode(row, at)
-        start = _match(_COLON, row, begin).end()
-        _, end = _DECODER.raw_decode(row, start)
-        yield _Member(key, row[begin:start], start, end)
-        mark = _match(_NEXT, row, end)
-        if "}" in mark[0]:
-            return
-        at = mark.end()
-
-
 def _match(pattern: re.Pattern[str], row: str, at: int) -> re.Match[str]:
     match = pattern.match(row, at)
     assert match is not None  # the bytes are those that were read
@@ -150,7 +131,7 @@ def _literal(name: str, like: str) -> str:
     """A class as JSON: without quotes only where the label `like` is, and where that says the same."""
     if not like.startswith('"'):
         try:
-            value, end = _DECODER.raw_decode(name)
+            value, end = DECODER.raw_decode(name)
         except ValueError:
             value, end = None, 0
         if end == len(name) and (value == name or name in ("true", "false")):

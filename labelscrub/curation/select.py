@@ -188,10 +188,10 @@ def changed_rows(
     Without `fresh` only paths and labels are compared: do that first, for where these differ the report's
     rows are not the manifest's, and there is nothing to take digests of.
     """
-    paths = [_as_reported(path) for path in manifest.paths]
+    paths = [as_reported(path) for path in manifest.paths]
     if paths != list(table.path):
         return _other_paths(list(table.path), paths)
-    place = {_as_reported(name): index for index, name in enumerate(manifest.classes)}
+    place = {as_reported(name): index for index, name in enumerate(manifest.classes)}
     label_now = np.array([*(place.get(name, -2) for name in table.labels), -1])[table.given]
     changed = dict.fromkeys(np.flatnonzero(label_now != manifest.labels).tolist(), "changed")
     still_skipped = {skip.row for skip in manifest.skipped}
@@ -218,7 +218,7 @@ def _other_paths(before: list[str], now: list[str]) -> list[tuple[int, str, str]
     ]
 
 
-def _as_reported(path: str) -> str:
+def as_reported(path: str) -> str:
     """Paths as the report has them, which is UTF-8: other bytes and lone surrogates are written out."""
     try:
         path.encode()

@@ -132,6 +132,23 @@ def test_a_decision_holds_for_all_rows_with_the_same_image_and_label_only_where_
     assert [d.row for d in elsewhere.decisions] == [0, 1]  # never row 2: there the image has another label
 
 
+def test_rows_that_write_the_same_path_and_hold_the_same_image_are_decided_one_by_one():
+    t = table(
+        [0, 0, 1], contents=[5, 5, 5], paths=["0.png", "0.png", "0.png"]
+    )  # train/ and test/metadata.csv
+    made = [decision(row, choice, path="0.png", content=5) for row, choice in ((0, "keep"), (1, "remove"))]
+    assert [(d.row, d.choice) for d in settle(made, t).decisions] == [(0, "keep"), (1, "remove")]
+
+
+def test_the_last_word_holds_also_where_the_image_had_another_row_before():
+    t = table([1, 0], contents=[9, 1], paths=["new.png", "0.png"])
+    made = [decision(0, "remove"), decision(1, "keep", path="0.png", content=1)]
+    assert [(d.row, d.choice) for d in settle(made, t).decisions] == [(1, "keep")]
+    assert [(d.row, d.choice) for d in settle([made[1], made[0]], t).decisions] == [(1, "remove")]
+    taken_back = decision(1, "unreviewed", path="0.png", content=1)
+    assert settle([*made, taken_back], t).decisions == ()
+
+
 @pytest.mark.parametrize(
     "other",
     [
