@@ -1,4 +1,4 @@
-"""Settings from where people keep them: command line, environment, settings file."""
+"""Settings and limits from where people keep them: command line, environment, settings file."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from labelscrub.config import Settings, all_settings
+from labelscrub.config import Settings, all_settings, nearest
+from labelscrub.config_limits import Limits, all_limits
 from labelscrub.errors import UsageError
+
+COMMAND_LINE, DEFAULT = "command line", "default"
 
 
 def read_settings(
@@ -28,24 +31,73 @@ def read_settings(
     Raises:
         UsageError: unknown names, wrong types, unreadable or missing files.
     """
-    known = all_settings()
-    values = {**read_settings_file(folder, config)}
-    for name, field in known.items():
+    return Settings.of(_values(_layers(given, environ, folder, config, all_settings())))
+
+
+def read_limits(
+    given: Mapping[str, Any],
+    *,
+    environ: Mapping[str, str],
+    folder: Path,
+    config: Path | None = None,
+) -> Limits:
+    """The limits of `check`, by the same precedence and from the same files as `read_settings`."""
+    return Limits(**_values(_layers(given, environ, folder, config, all_limits())))
+
+
+def origins(
+    given: Mapping[str, Any],
+    *,
+    environ: Mapping[str, str],
+    folder: Path,
+    config: Path | None = None,
+) -> dict[str, tuple[Any, str]]:
+    """Every setting and limit with its value, and where that came from.
+
+    Which is "command line", the variable ("LABELSCRUB_LOSS"), the file ("labelscrub.toml", "pyproject.toml"
+    or `config` as named) or "default". Arguments and errors are those of `read_settings`.
+    """
+    settings, limits = all_settings(), all_limits()
+    found = _layers(given, environ, folder, config, settings | limits)
+    of_settings = {name: value for name, (value, _) in found.items() if name in settings}
+    of_limits = {name: value for name, (value, _) in found.items() if name in limits}
+    values = Settings.of(of_settings).flat() | dataclasses.asdict(Limits(**of_limits))
+    return {name: (value, found[name][1] if name in found else DEFAULT) for name, value in values.items()}
+
+
+def _layers(
+    given: Mapping[str, Any],
+    environ: Mapping[str, str],
+    folder: Path,
+    config: Path | None,
+    wanted: Mapping[str, dataclasses.Field[Any]],
+) -> dict[str, tuple[Any, str]]:
+    """The value of each wanted name that is said anywhere, and where; `given` is taken as it is."""
+    stored, file = read_settings_file(folder, config)
+    found = {name: (value, file) for name, value in stored.items() if name in wanted}
+    for name, field in wanted.items():
         variable = "LABELSCRUB_" + name.upper()
         if variable in environ:
-            values[name] = parse_value(field, environ[variable], variable)
-    values |= {name: value for name, value in given.items() if value is not None}
-    return Settings.of(values)
+            found[name] = parse_value(field, environ[variable], variable), variable
+    said = {name: value for name, value in given.items() if value is not None}
+    return found | {name: (value, COMMAND_LINE) for name, value in said.items()}
 
 
-def read_settings_file(folder: Path, config: Path | None = None) -> dict[str, Any]:
-    """Flat settings of the settings file; empty where there is none. Dashes in names are fine."""
+def _values(layers: Mapping[str, tuple[Any, str]]) -> dict[str, Any]:
+    return {name: value for name, (value, _) in layers.items()}
+
+
+def read_settings_file(folder: Path, config: Path | None = None) -> tuple[dict[str, Any], str]:
+    """Flat settings and limits of the settings file, and its name; empty where there is none.
+
+    Dashes in names are fine; names that are neither a setting nor a limit are a UsageError.
+    """
     import tomllib
 
     candidates = [config] if config else [folder / "labelscrub.toml", folder / "pyproject.toml"]
     for path in candidates:
         try:
-            table: dict[str, Any] = tomllib.loads(path.read_text(encoding="utf-8"))
+            table: Any = tomllib.loads(path.read_text(encoding="utf-8"))
         except FileNotFoundError as error:
             if config:
                 raise UsageError(f"settings file {path} does not exist") from error
@@ -55,10 +107,22 @@ def read_settings_file(folder: Path, config: Path | None = None) -> dict[str, An
                 continue  # not ours: whoever owns it will complain
             raise UsageError(f"settings file {path} can't be read: {error}") from error
         if path.name == "pyproject.toml":
-            table = table.get("tool", {}).get("labelscrub", {})
+            tools = table.get("tool")
+            table = tools.get("labelscrub", {}) if isinstance(tools, dict) else {}
+            if not isinstance(table, dict):
+                raise UsageError(f"{path}: tool.labelscrub is not a table", "write [tool.labelscrub]")
         if table:
-            return {name.replace("-", "_"): value for name, value in table.items()}
-    return {}
+            shown = str(config) if config else path.name
+            return _known({name.replace("-", "_"): value for name, value in table.items()}, shown), shown
+    return {}, ""
+
+
+def _known(values: dict[str, Any], file: str) -> dict[str, Any]:
+    known = all_settings() | all_limits()
+    for name in values:
+        if name not in known:
+            raise UsageError(f"{file}: unknown setting '{name}'", nearest(name, known))
+    return values
 
 
 def parse_value(field: dataclasses.Field[Any], text: str, name: str) -> Any:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import os
+from pathlib import Path
+from typing import Annotated
 
 import typer
 
@@ -22,44 +24,41 @@ from labelscrub.cli.options import (
     takes_settings,
 )
 from labelscrub.config import Settings
+from labelscrub.config_limits import Limits
 from labelscrub.errors import EXIT_GATE_FAILED
 
 
-@takes_settings
+@takes_settings(limits=True)
 def check(
     source: Annotated[
         str, typer.Argument(help="Run directory that detect wrote, or a source: detect then runs first.")
     ] = str(DEFAULT_OUT),
-    max_rate: Annotated[
-        float | None,
+    no_train: Annotated[
+        bool, typer.Option("--no-train", help="Only judge a stored run, as a hook should: never run detect.")
+    ] = False,
+    update_baseline: Annotated[
+        bool,
         typer.Option(
-            "--max-rate",
-            min=0,
-            max=1,
-            help="Largest share of suspect labels that passes.",
-            show_default=False,
+            "--update-baseline",
+            help="Write the suspects into the --baseline first, and create it. What people decided stays.",
         ),
-    ] = None,
-    max_suspects: Annotated[
-        int | None,
+    ] = False,
+    decisions: Annotated[
+        Path | None,
         typer.Option(
-            "--max-suspects", min=0, help="Largest number of suspects that passes.", show_default=False
-        ),
-    ] = None,
-    max_noise_rate: Annotated[
-        float | None,
-        typer.Option(
-            "--max-noise-rate",
-            min=0,
-            max=1,
-            help="With --method calibrated: largest share of wrong labels that passes. Fails only where the "
-            "whole 95 % interval is above it.",
+            "--decisions",
+            help="With --update-baseline: decisions of the page, of review, or of a tool export wrote for.",
             show_default=False,
         ),
     ] = None,
     format: Annotated[
-        Literal["text", "json", "markdown"], typer.Option("--format", help="Form of the verdict on stdout.")
-    ] = "text",
+        list[str] | None,
+        typer.Option(
+            "--format",
+            help="text, json, markdown, junit, sarif or github, on stdout; or NAME=FILE. May be given again.",
+            show_default="text",
+        ),
+    ] = None,
     train_on: TrainOn = None,
     train_split: TrainSplit = None,
     out: Out = DEFAULT_OUT,
@@ -71,6 +70,7 @@ def check(
     verbose: Verbose = False,
     debug: Debug = False,
     *,
+    limits: Limits,
     settings: Settings,
 ) -> None:
     """Pass or fail: exit code 0 or 1, with a verdict a person can read.
@@ -80,16 +80,24 @@ def check(
     Example: labelscrub check labelscrub-out --max-rate 0.03
 
     Of a run with --method calibrated: labelscrub check labelscrub-out --max-noise-rate 0.02
+
+    Only what is new since the baseline was made: labelscrub check labelscrub-out --baseline labels.json
+    --format sarif=labels.sarif
+
+    Make that baseline, or bring it up to date: labelscrub check labelscrub-out --baseline labels.json
+    --update-baseline --decisions decisions.jsonl
     """
     from labelscrub import pipeline
-    from labelscrub.reporting import verdict
 
+    forms = pipeline.parse_forms(format or (), os.environ)
     with ProgressDisplay(quiet=quiet, verbose=verbose) as progress:
         judged = pipeline.check(
             source,
-            max_rate=max_rate,
-            max_suspects=max_suspects,
-            max_noise_rate=max_noise_rate,
+            limits=limits,
+            no_train=no_train,
+            update_baseline=update_baseline,
+            decisions=decisions,
+            with_listing=pipeline.need_listing(forms),
             train_on=train_on,
             train_split=train_split,
             out=out,
@@ -99,11 +107,7 @@ def check(
             settings=settings,
             progress=progress,
         )
-    render = {
-        "text": verdict.verdict_text,
-        "json": verdict.verdict_json,
-        "markdown": verdict.verdict_markdown,
-    }
-    typer.echo(render[format](judged).rstrip("\n"))
+        shown = pipeline.publish(judged, forms, folder=Path.cwd(), environ=os.environ, progress=progress)
+    typer.echo(shown.rstrip("\n"))
     if not judged.passed:
         raise typer.Exit(EXIT_GATE_FAILED)

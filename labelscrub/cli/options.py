@@ -12,9 +12,10 @@ from typing import Annotated, Any
 import typer
 
 from labelscrub.config import GROUPS, all_settings, flag
-from labelscrub.config_files import read_settings
+from labelscrub.config_files import read_limits, read_settings
+from labelscrub.config_limits import all_limits
 
-PANELS = {"source": "Source", "training": "Training", "detection": "Detection"}
+PANELS = {"source": "Source", "training": "Training", "detection": "Detection", "limits": "Limits"}
 
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress, only the result.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Also every epoch, and what was chosen.")]
@@ -60,32 +61,38 @@ def takes_settings(
     *,
     groups: Collection[str] = tuple(GROUPS),
     without: Collection[str] = (),
+    limits: bool = False,
 ) -> Callable[..., Any]:
     """Give a command the settings of these groups, but those of `without`, as options; hand it `settings`.
 
-    The command itself declares `config` and a keyword `settings`; precedence is read_settings'. As a bare
-    decorator, or with groups: `@takes_settings(groups=("source",))`.
+    With `limits` also those of `check`, as `limits`. The command itself declares `config` and the keywords it
+    is handed; precedence is read_settings'. As a bare decorator, or with groups:
+    `@takes_settings(groups=("source",))`.
     """
     if command is None:
-        return functools.partial(takes_settings, groups=groups, without=without)
-    own = [p for p in inspect.signature(command, eval_str=True).parameters.values() if p.name != "settings"]
+        return functools.partial(takes_settings, groups=groups, without=without, limits=limits)
+    signature = inspect.signature(command, eval_str=True)
+    own = [p for p in signature.parameters.values() if p.name not in ("settings", "limits")]
     names = [(group, name) for group in groups for name in GROUPS[group].__dataclass_fields__]
     options = [_option(group, name) for group, name in names if name not in without]
+    of_limits = [_option("limits", name) for name in all_limits()] if limits else []
 
     @functools.wraps(command)
     def wrapped(**values: Any) -> Any:
         given = {option.name: values.pop(option.name) for option in options}
-        settings = read_settings(given, environ=os.environ, folder=Path.cwd(), config=values["config"])
-        return command(settings=settings, **values)
+        found = {"environ": os.environ, "folder": Path.cwd(), "config": values["config"]}
+        if limits:
+            values["limits"] = read_limits({o.name: values.pop(o.name) for o in of_limits}, **found)
+        return command(settings=read_settings(given, **found), **values)
 
-    parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in [*own, *options]]
+    parameters = [p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in [*own, *of_limits, *options]]
     wrapped.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # inspect reads it
     wrapped.__annotations__ = {p.name: p.annotation for p in parameters}
     return wrapped
 
 
 def _option(group: str, name: str) -> inspect.Parameter:
-    field = all_settings()[name]
+    field = (all_settings() | all_limits())[name]
     kind = str(field.type).split(" ")[0]
     text, choices = field.metadata["help"], field.metadata["choices"]
     if choices:

@@ -2,63 +2,169 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from labelscrub.errors import UsageError
+from labelscrub.config_limits import Limits, all_limits
+from labelscrub.errors import DataError, EnvironmentProblem, UsageError
+from labelscrub.records import Progress, silent
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from labelscrub.reporting.baseline import Entry, Key
     from labelscrub.reporting.verdict import Verdict
+    from labelscrub.review_records import Decision, Suspect
 
 
 def check(
     source: str | Path,
     *,
-    max_rate: float | None = None,
-    max_suspects: int | None = None,
-    max_noise_rate: float | None = None,
-    **detect_arguments: Any,
+    limits: Limits | None = None,
+    no_train: bool = False,
+    update_baseline: bool = False,
+    decisions: str | Path | None = None,
+    with_listing: bool = False,
+    progress: Progress = silent,
+    **arguments: Any,
 ) -> Verdict:
     """Judge a stored run, or a source after running `detect` on it; what `labelscrub check` does.
 
     Args:
         source: a run directory, or anything that `detect` takes.
-        max_rate: largest share of suspect labels that passes, 0..1.
-        max_suspects: largest number of suspects that passes.
-        max_noise_rate: largest share of wrong labels that passes, 0..1, of a run with `--method calibrated`:
-            the lower end of its 95 % interval is held against it, so it fails only where the run is sure.
-        detect_arguments: passed on to `detect` where `source` is no run.
+        limits: all limits at once, instead of single ones by name in `arguments`: `max_rate=0.03`.
+        no_train: only judge a stored run; a source that is none is refused.
+        update_baseline: write the suspects into the baseline, whose file may not be there yet, before they
+            are held against it. What people decided about them stays.
+        decisions: with `update_baseline`: decisions to put into it, in any form that `prune` takes too.
+        with_listing: read the suspects also where no baseline needs them, for formats that point at them.
+        arguments: limits by name, see labelscrub.config_limits; the others are passed on to `detect` where
+            `source` is no run.
     Raises:
-        UsageError: no gate given, nothing there to judge, a run that has not ended, or one without the
-            interval that a gate needs.
+        UsageError: no limit given, nothing there to judge, a run that has not ended, one without the interval
+            that a limit needs, or no baseline in the file.
+        DataError: a damaged baseline, report or list of decisions.
         ModelError: figures that can't be trusted.
     """
-    from labelscrub.reporting.gates import require_gate
+    from labelscrub.reporting.gates import require_limit
     from labelscrub.reporting.run_json import parse_run_json
     from labelscrub.reporting.verdict import judge
     from labelscrub.store import is_run, read_run
 
-    require_gate(max_rate, max_suspects, max_noise_rate)
+    single = {name: arguments.pop(name) for name in all_limits() if name in arguments}
+    if limits is not None and single:
+        raise UsageError("give either limits or single ones, not both: " + ", ".join(single))
+    limits = limits or Limits(**single)
+    _require_baseline(limits, update_baseline, decisions)
+    require_limit(limits)
+    entries = _read_baseline(limits.baseline, str(source), update_baseline) if limits.baseline else None
     folder = Path(source)
     if not is_run(folder):
-        if not folder.exists() and "://" not in str(source):
-            raise UsageError(f"there is no run or source {source}", "run `labelscrub detect` first")
-        settings = detect_arguments.get("settings")
-        method = settings.detection.method if settings else detect_arguments.get("method")
-        if max_noise_rate is not None and method != "calibrated":
-            raise UsageError(
-                "--max-noise-rate needs the interval that --method calibrated estimates",
-                "add --method calibrated, or gate with --max-rate",
-            )
-        from labelscrub.pipeline.finding import detect
-
-        report = detect(source, **detect_arguments)
-        assert report.out is not None
-        folder = report.out
+        folder = _detect(source, limits, no_train, {"progress": progress, **arguments})
     run = parse_run_json(read_run(folder))
-    return judge(
-        {**run, "out": str(folder)},
-        max_rate=max_rate,
-        max_suspects=max_suspects,
-        max_noise_rate=max_noise_rate,
-    )
+    listing = _listing(run, folder) if entries is not None or with_listing else None
+    if entries is None or listing is None:
+        return judge({**run, "out": str(folder)}, limits, listing=listing)
+
+    from labelscrub.reporting import baseline
+
+    updated = None
+    if update_baseline:
+        decided = _decisions(decisions, folder, run) if decisions is not None else ()
+        before, entries = entries, baseline.update(baseline.decide(entries, decided, listing), listing)
+        updated = len(entries.keys() - before.keys()), len(before.keys() - entries.keys())
+    compared = baseline.compare(entries, listing)
+    verdict = judge({**run, "out": str(folder)}, limits, listing=listing, compared=compared)
+    if update_baseline:  # only now: a run that can't be trusted changes nothing
+        _write_baseline(str(limits.baseline), entries)
+    return replace(verdict, updated=updated)
+
+
+def _require_baseline(limits: Limits, update_baseline: bool, decisions: str | Path | None) -> None:
+    if update_baseline and limits.baseline is None:
+        raise UsageError("--update-baseline needs --baseline FILE", "name the file to write")
+    if decisions is None:
+        return
+    if not update_baseline:
+        raise UsageError(
+            "--decisions goes with --update-baseline",
+            "add --baseline FILE --update-baseline, or leave it out",
+        )
+    if not Path(decisions).exists():  # noticed before a training
+        fix = "save them from report.html, or decide with `labelscrub review`"
+        raise UsageError(f"there are no decisions in {decisions}", fix)
+
+
+def _decisions(decisions: str | Path, folder: Path, run: Mapping[str, Any]) -> tuple[Decision, ...]:
+    """What people decided in the page, or in another tool, about the run in `folder`."""
+    from labelscrub import curation
+    from labelscrub.store import TABLE
+
+    classes = [str(entry["label"]) for entry in run["summary"]["classes"]]
+    table = curation.read_report(folder / TABLE)
+    return curation.read_any_decisions(Path(decisions), table, classes).decisions
+
+
+def _read_baseline(name: str, source: str, may_be_new: bool) -> Mapping[Key, Entry]:
+    from labelscrub.reporting.baseline import parse_baseline
+
+    path = Path(name).expanduser()
+    try:
+        if path.exists() and not path.is_file():
+            raise UsageError(f"{name} is not a regular file", "name another file with --baseline")
+        return parse_baseline(path.read_bytes(), name)
+    except FileNotFoundError:
+        if may_be_new:
+            return {}
+        fix = f"make one of what is known now: labelscrub check {source} --baseline {name} --update-baseline"
+        raise UsageError(f"there is no baseline {name}", fix) from None
+    except OSError as error:
+        raise EnvironmentProblem(f"cannot read {name}: {error.strerror}", "make it readable") from error
+
+
+def _write_baseline(name: str, entries: Mapping[Key, Entry]) -> None:
+    from labelscrub.reporting.baseline import baseline_bytes
+    from labelscrub.store import write_atomic
+
+    path, data = Path(name).expanduser().resolve(), baseline_bytes(entries)
+    if not path.exists() or path.read_bytes() != data:
+        write_atomic(path, data)
+
+
+def _detect(source: str | Path, limits: Limits, no_train: bool, arguments: dict[str, Any]) -> Path:
+    """Run `detect` on what is no run; the run directory."""
+    if not Path(source).exists() and "://" not in str(source):
+        raise UsageError(f"there is no run or source {source}", "run `labelscrub detect` first")
+    if no_train:
+        raise UsageError(
+            f"{source} is no run directory, and --no-train only judges a stored run",
+            "name the run directory that `labelscrub detect` wrote, or leave out --no-train",
+        )
+    settings = arguments.get("settings")
+    method = settings.detection.method if settings else arguments.get("method")
+    if limits.max_noise_rate is not None and method != "calibrated":
+        raise UsageError(
+            "--max-noise-rate needs the interval that --method calibrated estimates",
+            "add --method calibrated, or gate with --max-rate",
+        )
+    from labelscrub.pipeline.finding import detect
+
+    report = detect(source, **arguments)
+    assert report.out is not None
+    return report.out
+
+
+def _listing(run: Mapping[str, Any], folder: Path) -> list[Suspect]:
+    """The suspects and conflicting duplicates of a run, whose report must be the one it wrote."""
+    from labelscrub.reporting.suspects import read_suspects
+    from labelscrub.store import TABLE, sha256_file
+
+    listing = read_suspects(folder / TABLE)
+    recorded = run.get("files")
+    if not isinstance(recorded, dict) or recorded.get(TABLE) != sha256_file(folder / TABLE):
+        raise DataError(
+            f"{folder / TABLE} is not as the run wrote it: it was edited or damaged, or is of another run",
+            "run the same detect command again: it writes the report anew",
+        )
+    return listing

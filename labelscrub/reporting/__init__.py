@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 # Not lazy: the module of this name would take the function's place once anything had imported it.
 from labelscrub.reporting.gates import Gate
 from labelscrub.reporting.run_json import parse_run_json, run_json
-from labelscrub.reporting.verdict import Verdict, judge, verdict_json, verdict_markdown, verdict_text
+from labelscrub.reporting.verdict import Verdict, judge
+from labelscrub.reporting.verdict_forms import verdict_json, verdict_markdown, verdict_text
 
 if TYPE_CHECKING:
     from labelscrub.reporting.html import report_html

@@ -39,9 +39,14 @@ def percent(share: float) -> str:
     return f"{100 * share:.1f} %".replace(".0 %", " %")
 
 
+def shortened(text: str, most: int) -> str:
+    """Text of at most so many characters; what is cut off is marked."""
+    return text if len(text) <= most else text[: most - 1] + "…"
+
+
 def counted(count: int, noun: str) -> str:
-    """A number and its noun: 1 -> "1 suspect", 1200 -> "1,200 suspects"."""
-    return f"{count:,} {noun}" + ("" if count == 1 else "s")
+    """A number and its noun: 1 -> "1 suspect", 1200 -> "1,200 suspects", 2 -> "2 classes"."""
+    return f"{count:,} {noun}" + ("" if count == 1 else "es" if noun.endswith("s") else "s")
 
 
 def whole_percent(share: float) -> str:

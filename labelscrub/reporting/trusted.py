@@ -6,7 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from labelscrub.errors import ModelError
+from labelscrub.config import parse_aim
+from labelscrub.errors import ModelError, UsageError
 from labelscrub.records import Calibration
 
 
@@ -60,12 +61,17 @@ def calibration_of(summary: Mapping[str, Any]) -> Calibration | None:
     rate, low, high = (share(c, name) for name in ("noise_rate", "low", "high"))
     if not low <= rate <= high:
         raise untrusted(f"the noise rate {rate} is outside its interval, {low} to {high}")
+    aim = str(c.get("aim"))
+    try:
+        parse_aim(aim)
+    except UsageError:
+        raise untrusted(f"'aim' is {aim!r}") from None
     return Calibration(
         images=count(c, "images"),
         noise_rate=rate,
         low=low,
         high=high,
-        aim=str(c.get("aim")),
+        aim=aim,
         cut=share_or_nan(c, "cut"),
         expected_precision=share_or_nan(c, "expected_precision"),
         expected_recall=share_or_nan(c, "expected_recall"),

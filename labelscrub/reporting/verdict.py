@@ -2,24 +2,30 @@
 
 from __future__ import annotations
 
-import json
 import math
-import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
+from labelscrub.config_limits import Limits
 from labelscrub.errors import ModelError, UsageError
 from labelscrub.records import Calibration, ClassSummary, ConfusedPair
+from labelscrub.reporting.baseline import Compared
 from labelscrub.reporting.gates import (
     Gate,
+    baseline_gate,
+    class_gate,
     count_gate,
+    duplicates_gate,
     noise_rate_gate,
     rate_gate,
-    require_gate,
+    require_limit,
+    unreadable_gate,
 )
-from labelscrub.reporting.text import expected_quality, noise_interval, one_line, percent, suspects_sentence
-from labelscrub.reporting.trusted import calibration_of, count, mapping, share, untrusted
+from labelscrub.reporting.places import Places, places_of
+from labelscrub.reporting.trusted import calibration_of, count, mapping, share, share_or_nan, untrusted
+from labelscrub.review_records import Suspect
 
 SHOWN = 5  # worst classes and confused pairs in a verdict; run.json has them all
 
@@ -40,26 +46,49 @@ class Verdict:
     suspects: int
     suspect_rate: float
     """Suspects over used images, 0..1."""
+    conflicts: int
+    """Images in groups of same bytes with different labels."""
+    unreadable: int
+    missing: int
     estimated_noise_rate: float
     accuracy: float
     """Against the given labels, 0..1, of a model not trained on the images (method aum: trained on them)."""
     calibration: Calibration | None
     """Of a run with `--method calibrated`, without its transition matrix."""
+    classes: tuple[ClassSummary, ...]
+    """All of them, as the run has them; with a baseline `suspects` counts the new ones only."""
     worst_classes: tuple[ClassSummary, ...]
-    """Highest estimated noise rate first; assessed ones that have suspects."""
+    """Highest estimated noise rate first; assessed ones that have suspects, known or new."""
     confused_pairs: tuple[ConfusedPair, ...]
     not_assessed: tuple[str, ...]
+    places: Places
+    baseline: str = ""
+    """The baseline's file as it was named; "" without one."""
+    compared: Compared | None = None
+    """The suspects held against the baseline, where there is one."""
+    updated: tuple[int, int] | None = None
+    """How many entries came into the baseline and left it, where it was updated."""
+    listing: tuple[Suspect, ...] | None = None
+    """Suspects and conflicting duplicates by rank, where they were read."""
 
 
 def judge(
     run: Mapping[str, Any],
+    limits: Limits,
     *,
-    max_rate: float | None = None,
-    max_suspects: int | None = None,
-    max_noise_rate: float | None = None,
+    listing: Sequence[Suspect] | None = None,
+    compared: Compared | None = None,
 ) -> Verdict:
-    """Hold a parsed `run.json` against the limits. Figures it can't trust are an error, never a pass."""
-    require_gate(max_rate, max_suspects, max_noise_rate)
+    """Hold a parsed `run.json` against the limits. Figures it can't trust are an error, never a pass.
+
+    Args:
+        run: `run.json`, with "out" added where the run's folder is to be named.
+        limits: those that count; with a baseline `compared` says what it knows.
+        listing: the suspects and conflicting duplicates of the run, where they were read.
+        compared: `listing` held against the baseline of `limits`.
+    """
+    require_limit(limits)
+    assert (limits.baseline is None) == (compared is None)
     summary = mapping(run.get("summary"))
     used, suspects = count(summary, "used"), count(summary, "suspects")
     if used < 1:
@@ -68,57 +97,96 @@ def judge(
         )
     if suspects > used:
         raise untrusted(f"{suspects} suspects among {used} used images")
-    noise_rate, accuracy = share(summary, "estimated_noise_rate"), share(summary, "accuracy")
-    calibration = calibration_of(summary)
-    gates = []
-    if max_rate is not None:
-        gates.append(rate_gate(suspects, used, max_rate))
-    if max_suspects is not None:
-        gates.append(count_gate(suspects, max_suspects))
-    if max_noise_rate is not None:
-        if calibration is None:
-            raise UsageError(
-                "this run was not made with --method calibrated, whose interval --max-noise-rate needs",
-                "run `labelscrub detect` on the source with --method calibrated, and check that run",
-            )
-        gates.append(noise_rate_gate(calibration, max_noise_rate))
-    return Verdict(
-        passed=all(gate.passed for gate in gates),
-        gates=tuple(gates),
+    if listing is not None and sum(suspect.is_suspect for suspect in listing) != suspects:
+        raise untrusted(f"{suspects} suspects, but report.parquet has another number")
+    calibration, classes = calibration_of(summary), _classes(summary)
+    verdict = Verdict(
+        passed=False,
+        gates=(),
         source=str(run.get("source", "")),
         out=str(run.get("out", "")),
         listed=count(summary, "listed"),
         used=used,
         suspects=suspects,
         suspect_rate=suspects / used,
-        estimated_noise_rate=noise_rate,
-        accuracy=accuracy,
+        conflicts=count(summary, "conflicts"),
+        unreadable=count(summary, "unreadable"),
+        missing=count(summary, "missing"),
+        estimated_noise_rate=share(summary, "estimated_noise_rate"),
+        accuracy=share(summary, "accuracy"),
         calibration=calibration,
-        worst_classes=_worst_classes(summary),
+        classes=classes if compared is None else _with_new_suspects(classes, compared),
+        worst_classes=_worst(classes),
         confused_pairs=_confused_pairs(summary),
         not_assessed=tuple(map(str, summary.get("not_assessed") or ())),
+        places=places_of(run),
+        baseline=limits.baseline or "",
+        compared=compared,
+        listing=None if listing is None else tuple(listing),
     )
+    if limits.max_per_class is not None and sum(c.suspects for c in classes) != suspects:
+        raise untrusted(f"{suspects} suspects, but another number over all classes")
+    gates = _gates(verdict, limits)
+    return replace(verdict, passed=all(gate.passed for gate in gates), gates=gates)
 
 
-def _worst_classes(summary: Mapping[str, Any]) -> tuple[ClassSummary, ...]:
-    classes = [_class_summary(entry) for entry in summary.get("classes") or ()]
+def _gates(verdict: Verdict, limits: Limits) -> tuple[Gate, ...]:
+    new = verdict.compared is not None
+    suspects = verdict.suspects if verdict.compared is None else len(verdict.compared.new)
+    gates = []
+    if limits.max_rate is not None:
+        gates.append(rate_gate(suspects, verdict.used, limits.max_rate, new=new))
+    if limits.max_suspects is not None:
+        gates.append(count_gate(suspects, limits.max_suspects, new=new))
+    if limits.max_per_class is not None:
+        gates.append(class_gate(verdict.classes, limits.max_per_class, new=new))
+    if limits.baseline_decides:
+        gates.append(baseline_gate(suspects))
+    if limits.max_noise_rate is not None:
+        if verdict.calibration is None:
+            raise UsageError(
+                "this run was not made with --method calibrated, whose interval --max-noise-rate needs",
+                "run `labelscrub detect` on the source with --method calibrated, and check that run",
+            )
+        gates.append(noise_rate_gate(verdict.calibration, limits.max_noise_rate))
+    if limits.fail_on_conflicting_duplicates:
+        gates.append(duplicates_gate(verdict.conflicts))
+    if limits.fail_on_unreadable:
+        gates.append(unreadable_gate(verdict.unreadable, verdict.missing))
+    return tuple(gates)
+
+
+def _classes(summary: Mapping[str, Any]) -> tuple[ClassSummary, ...]:
+    """run.json's list; a figure that is null there is NaN."""
+    entries = summary.get("classes") or []
+    if not isinstance(entries, list):
+        raise untrusted("'classes' is no list")
+    classes = tuple(
+        ClassSummary(
+            label=str(entry.get("label", "")),
+            images=count(entry, "images"),
+            suspects=count(entry, "suspects"),
+            accuracy=share_or_nan(entry, "accuracy"),
+            estimated_noise_rate=share_or_nan(entry, "estimated_noise_rate"),
+            assessed=bool(entry.get("assessed")),
+        )
+        for entry in map(mapping, entries)
+    )
+    for c in classes:
+        if c.suspects > c.images:
+            raise untrusted(f"{c.suspects} suspects among {c.images} images of '{c.label}'")
+    return classes
+
+
+def _with_new_suspects(classes: tuple[ClassSummary, ...], compared: Compared) -> tuple[ClassSummary, ...]:
+    new = Counter(suspect.given_label for suspect in compared.new)
+    return tuple(replace(c, suspects=min(new[c.label], c.suspects)) for c in classes)
+
+
+def _worst(classes: Sequence[ClassSummary]) -> tuple[ClassSummary, ...]:
     affected = [c for c in classes if c.assessed and c.suspects and not math.isnan(c.estimated_noise_rate)]
     affected.sort(key=lambda c: (-c.estimated_noise_rate, -c.suspects, c.label))
     return tuple(affected[:SHOWN])
-
-
-def _class_summary(entry: Any) -> ClassSummary:
-    """One entry of run.json's list; a figure that is null there is NaN."""
-    entry = mapping(entry)
-    accuracy, noise_rate = entry.get("accuracy"), entry.get("estimated_noise_rate")
-    return ClassSummary(
-        label=str(entry.get("label", "")),
-        images=count(entry, "images"),
-        suspects=count(entry, "suspects"),
-        accuracy=math.nan if accuracy is None else float(accuracy),
-        estimated_noise_rate=math.nan if noise_rate is None else float(noise_rate),
-        assessed=bool(entry.get("assessed")),
-    )
 
 
 def _confused_pairs(summary: Mapping[str, Any]) -> tuple[ConfusedPair, ...]:
@@ -126,126 +194,3 @@ def _confused_pairs(summary: Mapping[str, Any]) -> tuple[ConfusedPair, ...]:
     return tuple(
         ConfusedPair(str(e.get("given")), str(e.get("suggested")), count(e, "count")) for e in entries
     )
-
-
-def verdict_text(verdict: Verdict) -> str:
-    """A few plain lines for a terminal or a log; no markup, no control characters."""
-    lines = [f"{_word(verdict.passed)}: {_sentence(verdict)}"]
-    lines += [f"  --{g.name} {_word(g.passed)}: {g.sentence}" for g in verdict.gates]
-    lines.append(_figures(verdict))
-    if verdict.worst_classes:
-        lines.append("Worst classes (estimated noise rate):")
-        lines += _aligned((one_line(c.label), percent(c.estimated_noise_rate)) for c in verdict.worst_classes)
-    if verdict.confused_pairs:
-        lines.append("Most confused:")
-        pairs = (
-            (f"{one_line(p.given)} -> {one_line(p.suggested)}", f"{p.count:,}")
-            for p in verdict.confused_pairs
-        )
-        lines += _aligned(pairs)
-    if verdict.not_assessed:
-        lines.append(_not_assessed([one_line(name) for name in verdict.not_assessed]))
-    lines += [f"{name}: {one_line(value)}" for name, value in _places(verdict)]
-    return "\n".join(lines) + "\n"
-
-
-def _sentence(verdict: Verdict) -> str:
-    return suspects_sentence(verdict.suspects, verdict.used, verdict.calibration)
-
-
-def _word(passed: bool) -> str:
-    return "passed" if passed else "FAILED"
-
-
-def _figures(verdict: Verdict) -> str:
-    noise, accuracy = percent(verdict.estimated_noise_rate), percent(verdict.accuracy)
-    images = f"{verdict.used:,} of {verdict.listed:,} images used"
-    if verdict.calibration is not None:
-        noise += f" ({noise_interval(verdict.calibration)})"
-        quality = expected_quality(verdict.calibration)
-        accuracy += f", expected {quality}" if quality else ""
-    return f"Estimated noise rate {noise}, accuracy {accuracy}, {images}."
-
-
-def _not_assessed(names: list[str]) -> str:
-    more = f" and {len(names) - SHOWN:,} more" if len(names) > SHOWN else ""
-    return f"Not assessed, too few images or all in one fold: {', '.join(names[:SHOWN])}{more}."
-
-
-def _places(verdict: Verdict) -> list[tuple[str, str]]:
-    return [(name, value) for name, value in (("Source", verdict.source), ("Run", verdict.out)) if value]
-
-
-def _aligned(pairs: Iterable[tuple[str, str]]) -> list[str]:
-    rows = [(left if len(left) <= 48 else left[:47] + "…", right) for left, right in pairs]
-    width = max(len(left) for left, _ in rows)
-    return [f"  {left:<{width}}  {right}" for left, right in rows]
-
-
-def verdict_json(verdict: Verdict) -> str:
-    """For programs: ASCII only, so that no terminal encoding can break it."""
-    document = {
-        "passed": verdict.passed,
-        "gates": [{k: v for k, v in vars(gate).items() if k != "shown"} for gate in verdict.gates],
-        "source": verdict.source,
-        "out": verdict.out,
-        "listed": verdict.listed,
-        "used": verdict.used,
-        "suspects": verdict.suspects,
-        "suspect_rate": verdict.suspect_rate,
-        "estimated_noise_rate": verdict.estimated_noise_rate,
-        "accuracy": verdict.accuracy,
-        "calibration": None if verdict.calibration is None else _calibration_json(verdict.calibration),
-        "worst_classes": [
-            vars(c) | {"accuracy": None if math.isnan(c.accuracy) else c.accuracy}
-            for c in verdict.worst_classes
-        ],
-        "confused_pairs": [vars(pair) for pair in verdict.confused_pairs],
-        "not_assessed": list(verdict.not_assessed),
-    }
-    return json.dumps(document, indent=2, allow_nan=False) + "\n"
-
-
-def _calibration_json(calibration: Calibration) -> dict[str, Any]:
-    figures = {name: value for name, value in vars(calibration).items() if name != "transition"}
-    return {k: None if isinstance(v, float) and math.isnan(v) else v for k, v in figures.items()}
-
-
-def verdict_markdown(verdict: Verdict) -> str:
-    """For a pull request or a step summary."""
-    word = "passed" if verdict.passed else "failed"
-    parts = [
-        f"## Label check {word}",
-        _sentence(verdict) + " " + _figures(verdict),
-        _table(
-            ("Gate", "Limit", "Value", "Result"),
-            [
-                (f"--{g.name}", g.shown[1], g.shown[0], "passed" if g.passed else "**failed**")
-                for g in verdict.gates
-            ],
-        ),
-    ]
-    if verdict.worst_classes:
-        rows = [
-            (_markdown(c.label), f"{c.images:,}", f"{c.suspects:,}", percent(c.estimated_noise_rate))
-            for c in verdict.worst_classes
-        ]
-        parts += ["### Worst classes", _table(("Class", "Images", "Suspects", "Estimated noise rate"), rows)]
-    if verdict.confused_pairs:
-        pairs = [(_markdown(p.given), _markdown(p.suggested), f"{p.count:,}") for p in verdict.confused_pairs]
-        parts += ["### Most confused", _table(("Given", "Suggested", "Suspects"), pairs)]
-    if verdict.not_assessed:
-        parts.append(_not_assessed([_markdown(name) for name in verdict.not_assessed]))
-    parts += [f"{name}: {_markdown(value)}" for name, value in _places(verdict)]
-    return "\n\n".join(parts) + "\n"
-
-
-def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
-    lines = [head, tuple("---" for _ in head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
-
-
-def _markdown(text: str) -> str:
-    """A name as literal text, also inside a table cell."""
-    text = re.sub(r"([\\`*_{}\[\]()#+!|~-])", r"\\\1", one_line(text))
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")

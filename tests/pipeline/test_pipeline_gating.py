@@ -1,7 +1,8 @@
-"""`check(max_noise_rate=...)`: which sources it runs detect on, and that an interval is asked for first."""
+"""`check` and what it publishes: when it runs detect, baselines on disk, and which files it may replace."""
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,11 +10,16 @@ from types import SimpleNamespace
 import pytest
 
 from labelscrub.config import Settings
-from labelscrub.errors import UsageError
-from labelscrub.pipeline import check
-from labelscrub.reporting import run_json
+from labelscrub.config_limits import Limits
+from labelscrub.curation.decisions import decision_line
+from labelscrub.errors import DataError, EnvironmentProblem, UsageError
+from labelscrub.pipeline import check, parse_forms, publish
+from labelscrub.pipeline.publishing import FORMS, SUMMARY_LIMIT
+from labelscrub.reporting.suspects import read_suspects
+from labelscrub.review_records import Decision
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "reporting"))
+from listings import write_run
 from reports import calibration, make_report
 
 
@@ -22,14 +28,17 @@ def detected(tmp_path, monkeypatch):
     """The arguments that detect was called with, in place of an hour of training."""
     seen = []
 
-    def detect(source, **arguments):
+    def detect(source, *, progress, **arguments):
         seen.append(arguments)
-        (tmp_path / "run").mkdir()
-        (tmp_path / "run" / "run.json").write_bytes(run_json(make_report(calibrated=calibration()), {}))
-        return SimpleNamespace(out=tmp_path / "run")
+        return SimpleNamespace(out=Path(write_run(tmp_path / "run", calibrated=calibration())))
 
     monkeypatch.setattr("labelscrub.pipeline.finding.detect", detect)
     return seen
+
+
+@pytest.fixture
+def run(tmp_path):
+    return write_run(tmp_path / "run")
 
 
 @pytest.mark.parametrize(
@@ -51,11 +60,206 @@ def test_another_method_is_refused_before_anything_is_trained(tmp_path, detected
 
 def test_other_gates_take_any_method(tmp_path, detected):
     assert check(tmp_path, max_rate=0.5).passed
-    assert detected == [{}]
+    assert check(tmp_path, limits=Limits(max_rate=0.5), folds=3).passed
+    assert detected == [{}, {"folds": 3}]
 
 
-def test_a_limit_that_makes_no_sense_is_refused_before_anything_is_trained(tmp_path, detected):
-    for limits in ({}, {"max_noise_rate": 2.0}, {"max_noise_rate": -1.0}):
-        with pytest.raises(UsageError):
-            check(tmp_path, method="calibrated", **limits)
-    assert detected == []
+def test_a_mistake_is_told_before_anything_is_trained(tmp_path, detected):
+    damaged, listed = tmp_path / "damaged.json", tmp_path / "decisions.jsonl"
+    damaged.write_text("{}")
+    for arguments in (
+        {},
+        {"max_noise_rate": 2.0},
+        {"max_noise_rate": -1.0},
+        {"max_rate": 0.1, "limits": Limits(max_rate=0.1)},
+        {"max_rate": 0.1, "no_train": True},
+        {"baseline": str(tmp_path / "none.json")},
+        {"max_rate": 0.1, "update_baseline": True},
+        {"baseline": str(damaged)},
+        {"baseline": str(damaged), "update_baseline": True},
+        {"baseline": str(tmp_path), "update_baseline": True},
+        {"baseline": str(tmp_path / "new.json"), "decisions": str(listed)},
+        {"baseline": str(tmp_path / "new.json"), "update_baseline": True, "decisions": str(listed)},
+    ):
+        with pytest.raises((UsageError, DataError)):
+            check(tmp_path, method="calibrated", **arguments)
+    assert detected == [] and damaged.read_text() == "{}"
+
+
+def test_a_stored_run_needs_no_training(run, detected):
+    assert check(run, max_rate=0.5, no_train=True).passed and detected == []
+
+
+def test_the_life_of_a_baseline(tmp_path, run):
+    known = tmp_path / "known.json"
+    with pytest.raises(UsageError, match="there is no baseline") as caught:
+        check(run, baseline=str(known))
+    assert caught.value.fix.endswith(f"labelscrub check {run} --baseline {known} --update-baseline")
+
+    made = check(run, baseline=str(known), update_baseline=True)
+    assert made.passed and made.updated == (5, 0)
+    first = known.read_bytes()
+    assert check(run, baseline=str(known)).passed
+    assert check(run, baseline=str(known), update_baseline=True).updated == (0, 0)
+    assert known.read_bytes() == first, "the same suspects, the same bytes"
+
+    more = write_run(tmp_path / "more", suspects=7)
+    judged = check(more, baseline=str(known))
+    assert not judged.passed and len(judged.compared.new) == 2 and known.read_bytes() == first
+    assert check(more, baseline=str(known), max_suspects=2).passed
+
+    one, two = [s for s in read_suspects(Path(run) / "report.parquet") if s.is_suspect][:2]
+    journal = tmp_path / "decisions.jsonl"
+    made = [Decision(one.row, "keep", "", one.given_label, one.path, one.sha256)]
+    made.append(Decision(two.row, "remove", "", two.given_label, two.path, two.sha256))
+    journal.write_text("".join(map(decision_line, made)))
+    judged = check(run, baseline=str(known), update_baseline=True, decisions=journal)
+    assert judged.passed and judged.compared.undone == 1
+
+    clean = write_run(tmp_path / "clean", suspects=0)
+    judged = check(clean, baseline=str(known), update_baseline=True)
+    assert judged.updated == (0, 3), "nobody decided about three, and they are gone"
+    entries = json.loads(known.read_text())["entries"]
+    assert [(e["path"], e["verdict"]) for e in entries] == [(one.path, "keep"), (two.path, "remove")]
+    assert check(run, baseline=str(known), max_suspects=3).passed
+    assert not check(run, baseline=str(known), max_suspects=2).passed
+
+    journal.write_text(
+        decision_line(Decision(one.row, "unreviewed", "", one.given_label, one.path, one.sha256))
+    )
+    check(clean, baseline=str(known), update_baseline=True, decisions=journal)
+    assert [e["verdict"] for e in json.loads(known.read_text())["entries"]] == ["remove"]
+
+
+def test_a_run_that_cannot_be_trusted_changes_no_baseline(tmp_path, run):
+    known = tmp_path / "known.json"
+    table = Path(run) / "report.parquet"
+    table.write_bytes(Path(write_run(tmp_path / "other", suspects=3), "report.parquet").read_bytes())
+    with pytest.raises(DataError, match="is not as the run wrote it"):
+        check(run, baseline=str(known), update_baseline=True)
+    with pytest.raises(DataError):
+        check(run, max_rate=1, with_listing=True)
+    assert not known.exists()
+    table.unlink()
+    with pytest.raises(UsageError, match="there is no report"):
+        check(run, baseline=str(known), update_baseline=True)
+    assert check(run, max_rate=1).passed, "what does not need the table does not read it"
+
+
+def test_a_link_to_a_baseline_stays_one(tmp_path, run):
+    link, known = tmp_path / "link.json", tmp_path / "known.json"
+    link.symlink_to(known)
+    check(run, baseline=str(link), update_baseline=True)
+    assert link.is_symlink() and known.is_file()
+
+
+def published(run, forms, folder, environ=None, **limits):
+    environ = environ or {}
+    verdict = check(run, with_listing=True, **(limits or {"max_rate": 0.3}))
+    return publish(verdict, parse_forms(forms, environ), folder=folder, environ=environ)
+
+
+def test_one_form_on_stdout_and_the_others_in_files(tmp_path, run):
+    files = {name: tmp_path / f"out.{name}" for name in FORMS}
+    forms = [f"{name}={file}" for name, file in files.items()]
+    text = published(run, forms, tmp_path)
+    assert text.startswith("labelscrub check FAILED: "), "text is what is printed where nothing else is"
+    for name, file in files.items():
+        assert file.read_text(encoding="utf-8") == published(run, [name], tmp_path)
+        assert b"labelscrub" in file.read_bytes()[:512]
+    before = {name: file.read_bytes() for name, file in files.items()}
+    published(run, forms, tmp_path, max_rate=1)  # over what was written before
+    assert all(file.read_bytes() != before[name] for name, file in files.items())
+    assert published(run, ["json", forms[0]], tmp_path).startswith("{")
+    assert not list(tmp_path.glob(".labelscrub*"))
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_a_file_of_anything_else_is_never_replaced(tmp_path, run, name):
+    mine = tmp_path / "labels.csv"
+    contents = [b"path,label\na.png,cat\n", b"labelscrub\n", b"\n", b'{"tool": "labelscrub baseline"}']
+    contents += [published(run, [other], tmp_path).encode() for other in FORMS if other != name]
+    contents.append((Path(run) / "run.json").read_bytes())
+    for content in contents:
+        mine.write_bytes(content)
+        with pytest.raises(UsageError, match="not overwritten"):
+            parse_forms([f"{name}={mine}"], {})
+        assert mine.read_bytes() == content
+    mine.write_bytes(b"")
+    published(run, [f"{name}={mine}"], tmp_path)
+    assert mine.stat().st_size > 100
+
+
+def test_a_link_to_an_earlier_verdict_stays_one(tmp_path, run):
+    link, file = tmp_path / "link.json", tmp_path / "out.json"
+    file.write_text("")
+    link.symlink_to(file)
+    published(run, [f"json={link}"], tmp_path)
+    assert link.is_symlink() and json.loads(file.read_text())["passed"] is False
+
+
+def test_a_file_that_came_meanwhile_is_not_replaced_either(tmp_path, run):
+    forms = parse_forms([f"json={tmp_path / 'out.json'}"], {})
+    (tmp_path / "out.json").write_text("mine")
+    with pytest.raises(UsageError, match="not overwritten"):
+        publish(check(run, max_rate=1), forms, folder=tmp_path, environ={})
+
+
+@pytest.mark.parametrize(
+    ("forms", "said"),
+    [
+        (["jsn"], "did you mean 'json'"),
+        (["json", "text"], "only one format can go to stdout, not json and text"),
+        (["json="], "names no file"),
+        (["sarif=a", "json=./a"], "two formats have the same file"),
+        (["json=."], "is not a regular file"),
+        (["json=link"], "is not a regular file"),
+        (["json=/dev/null"], "is not a regular file"),
+    ],
+)
+def test_forms_that_make_no_sense(tmp_path, monkeypatch, forms, said):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "link").symlink_to("nowhere")
+    with pytest.raises(UsageError, match=said):
+        parse_forms(forms, {})
+    with pytest.raises(EnvironmentProblem, match="there is no folder"):
+        parse_forms(["json=missing/out.json"], {})
+
+
+@pytest.mark.parametrize("forms", [["github"], ["github", "markdown=SUMMARY"], ["markdown=SUMMARY"]])
+def test_a_steps_summary_is_appended_to_once(tmp_path, run, forms):
+    summary = tmp_path / "summary.md"
+    environ = {"GITHUB_STEP_SUMMARY": str(summary)}
+    forms = [form.replace("SUMMARY", str(summary)) for form in forms]
+    for before in ("", "# Somebody's step\n"):
+        summary.write_text(before)
+        printed = published(run, forms, tmp_path, environ)
+        text = summary.read_text(encoding="utf-8")
+        assert text.startswith(before) and text.count("## labelscrub check failed") == 1
+        assert "img/0003.png" in text, "the suspects were read, so the first are shown"
+        assert printed.startswith("::error" if "github" in forms else "labelscrub check")
+    summary.unlink()
+    published(run, forms, tmp_path, environ)
+    assert summary.read_text(encoding="utf-8").startswith("## labelscrub")
+
+
+def test_a_full_summary_is_left_as_it_is(tmp_path, run):
+    summary = tmp_path / "summary.md"
+    summary.write_bytes(b"x" * (SUMMARY_LIMIT - 100))
+    said = []
+    environ = {"GITHUB_STEP_SUMMARY": str(summary)}
+    verdict = check(run, max_rate=1, with_listing=True)
+    publish(verdict, parse_forms(["github"], environ), folder=tmp_path, environ=environ, progress=said.append)
+    assert summary.stat().st_size == SUMMARY_LIMIT - 100 and "is full" in said[0].message
+
+
+def test_without_a_summary_only_commands(tmp_path, run):
+    assert published(run, ["github"], tmp_path, {"GITHUB_STEP_SUMMARY": ""}).startswith("::error")
+    with pytest.raises(EnvironmentProblem):
+        published(run, ["github"], tmp_path, {"GITHUB_STEP_SUMMARY": str(tmp_path / "no" / "summary")})
+
+
+def test_a_report_without_suspects_can_be_published_in_any_form(tmp_path):
+    run = write_run(tmp_path / "clean", make_report(suspects=0, conflicts=0, skipped=0))
+    for name in FORMS:
+        assert published(run, [name], tmp_path, baseline=str(tmp_path / "b.json"), update_baseline=True)
