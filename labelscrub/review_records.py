@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import Literal
 
@@ -53,3 +54,14 @@ class Decision:
     """As the report shows it."""
     sha256: str
     """Of the image's bytes, in hexadecimal; "" where the run had labels alone."""
+
+
+REMOVE_CHOICE = "[remove]"
+"""The answer beside the class names that a labelling tool offers: the image is to go."""
+
+_NO_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
+
+
+def choice_name(label: str) -> str:
+    """A class name as a labelling tool's XML configuration can have it: U+FFFD for what no XML may hold."""
+    return _NO_XML.sub("\ufffd", label)
