@@ -13,7 +13,22 @@ from typing import Annotated
 import typer
 
 from labelscrub import __version__
-from labelscrub.cli import bench, check, corrupt, demo, detect, prune, score, tune
+from labelscrub.cli import (
+    bench,
+    check,
+    config,
+    corrupt,
+    demo,
+    detect,
+    doctor,
+    export,
+    lint,
+    prune,
+    review,
+    score,
+    tune,
+    undo,
+)
 from labelscrub.cli.console import printable
 from labelscrub.errors import EXIT_ENVIRONMENT, LabelscrubError
 
@@ -22,6 +37,8 @@ _KEPT = {
     "detect": _FOLDS_KEPT,
     "check": _FOLDS_KEPT,
     "demo": _FOLDS_KEPT,
+    "prune": "files that were being moved: `labelscrub undo` puts them back, `prune --finish` goes on",
+    "undo": "the same command goes on where this one stopped",
     "bench": "finished trials and folds are kept: the same command goes on where this one stopped",
 }
 """Command -> what is left of it when it is stopped; nothing of the others."""
@@ -36,13 +53,19 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.command("detect")(detect.detect)
+app.command("lint")(lint.lint)
 app.command("tune")(tune.tune)
+app.command("review")(review.review)
 app.command("prune")(prune.prune)
+app.command("undo")(undo.undo)
+app.command("export")(export.export)
 app.command("check")(check.check)
 app.command("corrupt")(corrupt.corrupt)
 app.command("score")(score.score)
 app.command("bench")(bench.bench)
 app.command("demo")(demo.demo)
+app.command("doctor")(doctor.doctor)
+app.add_typer(config.app, name="config")
 
 
 class Interrupted(BaseException):
@@ -89,7 +112,10 @@ def main(arguments: Sequence[str]) -> int:
     except Exception as error:
         _trace(debug)
         if hasattr(error, "format_message"):  # click's own usage errors, whichever click typer carries
-            _complain(" ".join(error.format_message().split()), "labelscrub COMMAND --help lists the options")
+            _complain(
+                " ".join(error.format_message().split()) or "no command given",
+                "labelscrub COMMAND --help lists the options",
+            )
             return int(getattr(error, "exit_code", 2))
         if isinstance(error, OSError):
             _complain(f"{error.strerror or error}: {error.filename or ''}".rstrip(": "))

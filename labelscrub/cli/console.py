@@ -24,6 +24,8 @@ TITLES = {
     "detect": "Finding label errors",
     "report": "Writing the report",
     "verify": "Comparing with the run",
+    "move": "Moving files",
+    "copy": "Copying files",
 }
 
 

@@ -114,7 +114,7 @@ def plan_training(
         raise UsageError(
             f"--image-size {side} is too small to train on", f"choose --image-size {SMALLEST_SIDE} or more"
         )
-    device = _device(training.device)
+    device = choose_device(training.device)
     name = choose_network(training.network, side=side, weights=training.weights)
     start, notes = find_weights(training.weights, name)
     if start is not None:  # a file that does not fit must not wait for the first fold
@@ -154,8 +154,8 @@ def plan_training(
         parameters=loss_parameters(training),
         delay=delay,
         device=str(device),
-        device_name=_device_name(device),
-        precision=_precision(training.precision, device),
+        device_name=name_device(device),
+        precision=choose_precision(training.precision, device),
         threads=threads,
         side_by_side=_side_by_side(device, threads, name, trainings, epochs, shape),
         seed=training.seed,
@@ -189,7 +189,7 @@ def _side_by_side(
     return taken_over >= SIDE_BY_SIDE_FROM.get(network, math.inf)
 
 
-def _device(asked: str) -> torch.device:
+def choose_device(asked: str) -> torch.device:
     """auto is CUDA, else MPS, else the CPU; a device asked for by name must be there."""
     cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
     if asked == "auto":
@@ -215,14 +215,15 @@ def _device(asked: str) -> torch.device:
     return torch.device(device.type)
 
 
-def _device_name(device: torch.device) -> str:
+def name_device(device: torch.device) -> str:
+    """What the device calls itself: the GPU, or the processor with its vector unit."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     # The vector unit decides the order of sums, so it belongs to what makes bytes repeat.
     return f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}"
 
 
-def _precision(asked: str, device: torch.device) -> str:
+def choose_precision(asked: str, device: torch.device) -> str:
     """bf16 where it gains: CUDA with native bf16, CPUs with AMX.
 
     AVX512-BF16 without AMX is slower than float32: 725 against 857 images/s (MNIST CNN, one thread).
