@@ -12,15 +12,28 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["Report", "Settings", "__version__", "detect"]
+__all__ = [
+    "Report",
+    "Settings",
+    "__version__",
+    "check",
+    "detect",
+    "export",
+    "lint",
+    "prune",
+    "review",
+    "undo",
+]
 
 if TYPE_CHECKING:
     from labelscrub.config import Settings
-    from labelscrub.pipeline import detect
+    from labelscrub.pipeline import check, detect, export, lint, prune, review, undo
     from labelscrub.records import Report
 
 _LAZY = {
-    "detect": "labelscrub.pipeline",
+    **dict.fromkeys(
+        ("check", "detect", "export", "lint", "prune", "review", "undo"), "labelscrub.pipeline"
+    ),  # each does what the command of its name does
     "Report": "labelscrub.records",
     "Settings": "labelscrub.config",
 }
