@@ -294,6 +294,7 @@ def test_inputs_are_never_run(data, runner, tmp_path, harm):
         ({"version": "==1.2.3"}, "labelscrub==1.2.3"),
         ({"version": ">=1", "extra": "plots"}, "labelscrub[plots]>=1"),
         ({"version": "$(touch pwned)"}, "labelscrub$(touch pwned)"),
+        ({"extra-index": "file:///wheels $(touch pwned)"}, str(ROOT)),
     ],
 )
 def test_what_is_installed(runner, tmp_path, inputs, what):
@@ -304,7 +305,7 @@ def test_what_is_installed(runner, tmp_path, inputs, what):
     assert done.returncode == 0, done.stderr
     folder = runner.folder / "labelscrub-venv" / "bin"
     said = (folder / "said").read_text().splitlines()
-    assert said[0] == """" and said[1] == "install"
+    assert said[0] == inputs.get("extra-index", "") and said[1] == "install"
     assert said[-2:] == ["--", what]
     assert runner.files["GITHUB_PATH"].read_text() == f"{folder}\n"
     assert not (tmp_path / "pwned").exists()

@@ -106,7 +106,7 @@ def _torchvision(probe: dict[str, Any], facts: dict[str, Any] | None) -> Check:
         return Check("torchvision", "problem", f"{version} does not load: {found['problem']}", fix)
     ours, theirs = (text.partition("+")[2] for text in (found["version"], facts["torch"]))
     if ours and theirs and ours != theirs:
-        index = f"{fix}, from the index of those builds"
+        index = f"{fix}, from the index that has torch's {theirs} builds (--index-url)"
         return Check("torchvision", "warning", f"{found['version']}, but torch is {facts['torch']}", index)
     return _unmet("torchvision", version) or Check("torchvision", "ok", found["version"])
 
@@ -148,7 +148,7 @@ def _device(facts: dict[str, Any], probe: dict[str, Any]) -> Check:
         return Check("device", "ok", f"{name}: Apple's MPS is there, CUDA is not")
     if facts["cuda_build"] is None and facts["hip_build"] is None:
         why = "this torch is a CPU build"
-        fix = "install a CUDA build: torch and torchvision for it"
+        fix = "install a CUDA build of torch and torchvision"
     else:
         why = facts["cuda_problem"] or "no GPU was found"
         fix = "update the GPU's driver, or install an older CUDA build"

@@ -196,7 +196,7 @@ def test_builds_for_different_devices(versions):
     other = {"version": "0.29.2+cpu", "problem": ""}
     found = probed(CUDA, torchvision=other)["torchvision"]
     assert found.state == "warning" and found.text == "0.29.2+cpu, but torch is 2.15.0+cu132"
-    assert found.fix.endswith("from the index of those builds")
+    assert found.fix.endswith("from the index that has torch's cu132 builds (--index-url)")
 
 
 @pytest.mark.parametrize(
