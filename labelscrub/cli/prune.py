@@ -129,11 +129,9 @@ def _lines(pruned: Pruned) -> list[str]:
 
 def _line(change: Change) -> str:
     given, label, path = (one_line(text) for text in (change.given_label, change.label, change.path))
-    what = (
-        f"relabel {path}: {given} -> {label}"
-        if label
-        else f"remove {path}" + (f" ({given})" if given else "")
-    )
+    if not change.given_label:  # --finish: the journal knows files and places alone
+        return f"move {path} to {one_line(change.target)}"
+    what = f"relabel {path}: {given} -> {label}" if label else f"remove {path} ({given})"
     return f"{what}; its file to {one_line(change.target)}" if change.target else what
 
 

@@ -58,7 +58,8 @@ def read_any_decisions(path: Path, table: SuspectTable, classes: Sequence[str]) 
         key = answer.row, answer.sha256
         if key not in last or answer.time >= last[key].time:
             last[key] = answer
-    decisions = [_decision(answer, table, classes) for answer in last.values()]
+    reader = _Reader(table, classes)
+    decisions = [reader.decision(answer) for answer in last.values()]
     decided = tuple(decision for decision in decisions if decision)
     return Returned(decided, len(decisions) - len(decided))
 
@@ -67,7 +68,8 @@ def _read(path: Path) -> tuple[Path, str]:
     if path.is_dir():
         found = [path / name for name in _FOLDERS if (path / name).is_file()]
         if len(found) != 1:
-            raise UsageError(f"{path} has {'both' if found else 'neither'} {' and '.join(_FOLDERS)}", KNOWN)
+            has = f"both {' and '.join(_FOLDERS)}" if found else f"neither {' nor '.join(_FOLDERS)}"
+            raise UsageError(f"{path} has {has}", KNOWN)
         path = found[0]
     try:
         return path, path.read_text(encoding="utf-8-sig")
@@ -92,33 +94,45 @@ def _is_metadata(text: str) -> bool:
     return named and "choice" not in first
 
 
-def _decision(answer: Answer, table: SuspectTable, classes: Sequence[str]) -> Decision | None:
-    """What an answer comes to; None where it decides nothing."""
-    if len(answer.answers) != 1:
-        return None
-    given = answer.given if answer.given is not None else _given_now(answer, table)
+class _Reader:
+    """What answers come to in one run; looked up, for there may be a million, and thousands of classes."""
 
-    def decided(choice: Choice, label: str = "") -> Decision:
-        return Decision(answer.row, choice, label, given, answer.path, answer.sha256)
+    def __init__(self, table: SuspectTable, classes: Sequence[str]) -> None:
+        self._table = table
+        self._classes = frozenset(classes)
+        self._shown: dict[str, list[str]] = {}
+        for name in classes:
+            self._shown.setdefault(choice_name(name), []).append(name)
+        self._used = table.used.nonzero()[0]
 
-    said = answer.answers[0]
-    if said in (given, choice_name(given)):
-        return decided("keep") if answer.given_counts else None
-    meant = [said] if said in classes else [name for name in classes if said == choice_name(name)]
-    if len(meant) == 1:
-        return decided("relabel", meant[0])
-    if said.strip(" []").lower() == "remove":
-        return decided("remove")
-    problem = "could be several classes" if meant else "is no class of the run"
-    raise DataError(f"{answer.where}: the answer {said[:80]!r} {problem}", "correct it there, or in the file")
+    def decision(self, answer: Answer) -> Decision | None:
+        """What an answer comes to; None where it decides nothing."""
+        if len(answer.answers) != 1:
+            return None
+        given = answer.given if answer.given is not None else self._given_now(answer)
 
+        def decided(choice: Choice, label: str = "") -> Decision:
+            return Decision(answer.row, choice, label, given, answer.path, answer.sha256)
 
-def _given_now(answer: Answer, table: SuspectTable) -> str:
-    """The label that the run has for the image in the row it was exported from."""
-    used = table.used.nonzero()[0]
-    at = int(used.searchsorted(answer.row))
-    same_row = at < len(used) and used[at] == answer.row
-    if same_row and answer.sha256 in ("", bytes(table.sha256[at]).hex()):
-        return table.labels[int(table.given[answer.row])]
-    cause = f"{answer.where}: row {answer.row} is another image now, and its label then is not said"
-    raise DataError(cause, "export again from this run")
+        said = answer.answers[0]
+        if said in (given, choice_name(given)):
+            return decided("keep") if answer.given_counts else None
+        meant = [said] if said in self._classes else self._shown.get(said, [])
+        if len(meant) == 1:
+            return decided("relabel", meant[0])
+        if said.strip(" []").lower() == "remove":
+            return decided("remove")
+        problem = "could be several classes" if meant else "is no class of the run"
+        raise DataError(
+            f"{answer.where}: the answer {said[:80]!r} {problem}", "correct it there, or in the file"
+        )
+
+    def _given_now(self, answer: Answer) -> str:
+        """The label that the run has for the image in the row it was exported from."""
+        table, used = self._table, self._used
+        at = int(used.searchsorted(answer.row))
+        same_row = at < len(used) and used[at] == answer.row
+        if same_row and answer.sha256 in ("", bytes(table.sha256[at]).hex()):
+            return table.labels[int(table.given[answer.row])]
+        cause = f"{answer.where}: row {answer.row} is another image now, and its label then is not said"
+        raise DataError(cause, "export again from this run")

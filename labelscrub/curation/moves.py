@@ -15,11 +15,12 @@ from pathlib import Path
 
 from labelscrub.curation.move_journal import Folder, Move, MoveJournal, append, write_plan
 from labelscrub.curation.places import Step
+from labelscrub.curation.syncing import sync_folders
 from labelscrub.errors import EnvironmentProblem
 from labelscrub.records import Event, Progress, silent
 from labelscrub.store import sha256_file, sync_folder
 
-_BATCH = 256  # files with two names at most, so that folders are forced to the disk once for many
+_BATCH = 1024  # files with two names at most, so that folders are forced to the disk once for many
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 _TAKEN = "another file has the new name by now"
 
@@ -129,13 +130,11 @@ def relocate(
                 skipped[number] = why
             else:
                 numbers.append(number)
-        for folder in dict.fromkeys(places[number][1].parent for number in numbers):
-            sync_folder(folder)
+        sync_folders(list(dict.fromkeys(places[number][1].parent for number in numbers)))
         for number in numbers:
             if why := _drop_first_name(*places[number]):
                 skipped[number] = why
-        for folder in dict.fromkeys(places[number][0].parent for number in numbers):
-            sync_folder(folder)
+        sync_folders(list(dict.fromkeys(places[number][0].parent for number in numbers)))
         progress(Event("move", min(start + _BATCH, len(places)), len(places), "files"))
     return skipped
 

@@ -95,6 +95,8 @@ def plan_moves(
             place, target = "data", relabelled_path(manifest, row, choice.relabel[row], class_depth)
             if not reason and tree.behind_link(target.rpartition("/")[0]):
                 reason = f"the folder of class '{manifest.classes[choice.relabel[row]]}' is a link"
+        if not reason and below_a_file(roots[place] / target):
+            reason = f"a file is where its new folder {roots[place] / target.rpartition('/')[0]} would be"
         if reason:
             left.append((manifest.paths[row], reason))
             continue
@@ -138,6 +140,13 @@ def free_name(path: str, taken: set[str], root: Path) -> str:
     return candidate
 
 
+def below_a_file(path: Path) -> bool:
+    """Whether what is, of the folders above a path, ends in something that is no folder."""
+    while not os.path.lexists(path := path.parent):
+        pass
+    return not path.is_dir()
+
+
 def quarantine_folder(manifest: Manifest, to: Path | None) -> Path:
     """The real path of the folder that files are moved to: `to`, or beside the data set.
 
@@ -148,6 +157,11 @@ def quarantine_folder(manifest: Manifest, to: Path | None) -> Path:
     require_outside(manifest, place, "quarantine")
     if os.path.lexists(place) and not place.is_dir():
         raise UsageError(f"{place} is not a folder", "choose another one with --to")
+    if place.is_symlink():  # the default one; moved files go through no link that nobody named
+        raise UsageError(f"{place} is a link to another folder", "name that folder with --to")
+    if place == real_root(manifest):
+        cause = f"{place} is where the images are, so they would only get other names there"
+        raise UsageError(cause, "choose another folder with --to")
     if not place.parent.is_dir():
         raise UsageError(f"there is no folder {place.parent} to put {place.name} into", "create it first")
     return place

@@ -43,8 +43,11 @@ def chosen_suspects(
     rows = np.flatnonzero(chosen).tolist()
     if not relabel:
         return Choice(tuple(rows), {})
-    number = class_numbers(manifest)
-    return Choice((), {row: number[table.labels[table.suggested[row]]] for row in rows})
+    name, given, suggested = table.labels, table.given, table.suggested
+    accepted = (
+        Decision(row, "relabel", name[suggested[row]], name[given[row]], table.path[row], "") for row in rows
+    )
+    return decided(Settled(tuple(accepted), ()), manifest)
 
 
 def decided(settled: Settled, manifest: Manifest) -> Choice:

@@ -20,7 +20,7 @@ from labelscrub.records import Manifest, Skipped
 
 _LISTED = ["row", "path", "status", "reason", "same_as", "given_label"]
 _FOUND = ["suggested_label", "is_suspect", "score", "rank", "conflict", "sha256"]
-LARGE_SHARE = 0.5  # of a class: dropping more of its images needs a yes
+LARGE_SHARE = 0.5  # of a class: taking more of its images needs a yes
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,7 +165,7 @@ def needs_confirmation(
     table: SuspectTable,
     chosen: NDArray[np.bool_],  # (R,)
 ) -> str | None:
-    """A sentence where dropping the chosen rows takes over half of a class; else None."""
+    """A sentence where the chosen rows, removed or relabelled, are over half of a class; else None."""
     classes = len(table.labels)
     before = np.bincount(table.given[table.used], minlength=classes)
     gone = np.bincount(table.given[chosen], minlength=classes)
@@ -173,7 +173,7 @@ def needs_confirmation(
     if len(shrunk := np.flatnonzero(gone > LARGE_SHARE * before)):
         shown = ", ".join(f"'{table.labels[k]}' ({gone[k]:,} of {before[k]:,})" for k in shrunk[:3])
         more = f" and {len(shrunk) - 3} more" if len(shrunk) > 3 else ""
-        return f"this drops most images of {'class' if len(shrunk) == 1 else 'classes'} {shown}{more}"
+        return f"this takes most images out of {'class' if len(shrunk) == 1 else 'classes'} {shown}{more}"
     return None
 
 

@@ -9,7 +9,7 @@ import hashlib
 import os
 import shutil
 import stat
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from labelscrub.curation.clean import clean_suffix, is_listing
 from labelscrub.curation.places import beside, free_name, relabelled_path, require_outside
 from labelscrub.curation.plan import Choice
+from labelscrub.curation.syncing import sync_files, sync_folders
 from labelscrub.errors import DataError, EnvironmentProblem, UsageError
 from labelscrub.records import Event, Manifest, Progress, silent
 from labelscrub.store import cannot_write, sync_folder
@@ -101,7 +102,7 @@ def write_tree(
     sha256: Mapping[int, str],
     *,
     link: bool = False,
-    finish: Callable[[Path], None] = lambda folder: None,
+    finish: Callable[[Path], Iterable[Path]] = lambda folder: (),
     progress: Progress = silent,
 ) -> bool:
     """Build the copy beside `target`, then rename it; gives whether any file had to be copied, not linked.
@@ -109,7 +110,7 @@ def write_tree(
     Args:
         sha256: row -> hex digest that a copied file must have.
         link: hard links instead of copies, where the file system allows it.
-        finish: writes what else belongs into the folder.
+        finish: writes what else belongs into the folder; gives the files of it that it did not sync.
     Raises:
         DataError: a file is not what the run saw.
         EnvironmentProblem: disk, permission; nothing is left of the copy.
@@ -127,11 +128,10 @@ def write_tree(
                     _copy(source, place, sha256.get(file.row, ""), manifest.paths[file.row])
                 if number % _EVERY == 0:
                     progress(Event("copy", number, len(files), "files"))
-            finish(folder)
-            for place in copied:  # after all are written: the disk has had time for most of them
-                _sync(place)
+            written = [*copied, *finish(folder)]
+            sync_files(written)  # after all are written: the disk has had time for most of them
+            sync_folders([Path(made) for made, _, _ in os.walk(folder)])  # also those of `finish`
             for made, mode in reversed(modes.items()):
-                sync_folder(made)
                 made.chmod(mode)
             if os.path.lexists(target):
                 raise UsageError(f"{target} exists by now; it is never overwritten", "choose another --to")
@@ -199,11 +199,3 @@ def _copy(source: Path, place: Path, sha256: str, path: str) -> None:
     if sha256 and digest.hexdigest() != sha256:
         raise DataError(f"{path} changed while it was copied", "run detect again, then prune")
     shutil.copystat(source, place)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -19,6 +19,7 @@ from labelscrub.curation.moves import (
     same_file,
     stopped,
 )
+from labelscrub.curation.places import below_a_file
 from labelscrub.errors import UsageError
 from labelscrub.records import Progress, silent
 from labelscrub.store import sync_folder
@@ -107,6 +108,8 @@ def _state(journal: MoveJournal, number: int) -> tuple[_State, str]:
     here, there = os.path.lexists(source), os.path.lexists(target)
     if behind_link(source):
         return "left", f"a folder above {source} is a link by now"
+    if below_a_file(source):
+        return "left", f"there is a file where a folder above {source} was"
     if not there:
         if here and (not journal.done or not differs(source, move)):
             return "back", ""
@@ -155,6 +158,8 @@ def _put_back(journal: MoveJournal, putting: list[int], progress: Progress) -> d
             drop_reservation(emptied, move)
             if emptied == target:
                 return "it is back already"
+        if same_file(source, target) and differs(source, move):
+            return ""  # changed while a kill had left it both names: only its name goes back
         try:
             _restore(target, move)
         except PermissionError:

@@ -119,23 +119,34 @@ def _label_studio(
     from labelscrub.reporting import label_studio
     from labelscrub.store import write_new
 
+    if os.path.lexists(target):  # before its configuration is written
+        raise UsageError(f"{target} exists already; it is never overwritten", "choose another name with --to")
     config = target.with_suffix(".xml")
     if config == target:
         raise UsageError(f"{target} is where the labelling configuration goes", "name a .json file with --to")
-    if os.path.lexists(target):  # before its configuration is written
-        raise UsageError(f"{target} exists already; it is never overwritten", "choose another name with --to")
     root = Path(os.path.realpath(manifest.root))
     paths = [_path_below_root(manifest, suspect, prefix) for suspect in suspects]
     if prefix is None:
         prefix = label_studio.LOCAL_FILES + quote(os.fsencode(root.name)) + ("/" if root.name else "")
     images = [label_studio.image_address(prefix, path) for path in paths]
-    write_new(config, label_studio.labelling_config(classes))
+    configuration = label_studio.labelling_config(classes)
+    left = _holds(config, configuration)  # by an export that was killed before it wrote the tasks
+    if not left:
+        write_new(config, configuration)
     try:
         write_new(target, label_studio.tasks_json(suspects, images))
     except BaseException:
-        config.unlink(missing_ok=True)
+        if not left:
+            config.unlink(missing_ok=True)
         raise
     return Exported(target, len(suspects), config, prefix, root, linked=False, renamed=0)
+
+
+def _holds(path: Path, content: bytes) -> bool:
+    try:
+        return path.is_file() and path.read_bytes() == content
+    except OSError:
+        return False
 
 
 def _path_below_root(manifest: Manifest, suspect: Suspect, prefix: str | None) -> str:
@@ -184,21 +195,25 @@ def _folder(
         renamed += placed[row] != wanted
         return f"{images}/{placed[row]}"
 
-    def finish(folder: Path) -> None:
-        """Images in Parquet files, and the table of all."""
+    def finish(folder: Path) -> list[Path]:
+        """Images in Parquet files, which are not synced yet, and the table of all."""
+        written = []
         (folder / images).mkdir(exist_ok=True)  # tools want it, also where nothing is listed
         for row, content in data.read_embedded(manifest, embedded) if embedded else ():
             if content is None:
                 raise _changed(manifest.paths[row], "gone")
             there = folder / place(row, embedded_name(manifest.paths[row], row, content))
             there.parent.mkdir(parents=True, exist_ok=True)
-            write_new(there, content)
+            with there.open("xb") as file:
+                file.write(content)
+            written.append(there)
         if for_fiftyone:
             labels = fiftyone.labels_json(suspects, [placed[s.row] for s in suspects], classes)
             write_new(folder / fiftyone.LABELS, labels)
         else:
             paths = [f"{images}/{placed[s.row]}" for s in suspects]
             write_new(folder / huggingface.METADATA, huggingface.metadata_jsonl(suspects, paths))
+        return written
 
     rows = [suspect.row for suspect in by_row]
     embedded = [row for row in rows if not manifest.files[row]]

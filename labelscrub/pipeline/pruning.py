@@ -50,6 +50,7 @@ class Change:
 
     path: str
     given_label: str
+    """"" for a move that is finished: its journal knows files and places alone."""
     label: str
     """Its new one; "" for a row that goes."""
     target: str = ""
@@ -205,11 +206,12 @@ def copy_files(
     files = tree.plan_copy(manifest, choice, keep, depth)
     copied = False
 
-    def write_table(folder: Path) -> None:
+    def write_table(folder: Path) -> tuple[Path, ...]:
         if depth is None:
             path = folder / tree.manifest_name(manifest)
             path.parent.mkdir(parents=True, exist_ok=True)
             _write(finished, choice, keep, path)
+        return ()
 
     if not dry_run:
         copied = tree.write_tree(

@@ -15,6 +15,7 @@ import labelscrub
 from labelscrub.cli.app import main
 from labelscrub.config import SourceSettings
 from labelscrub.data import read_source
+from labelscrub.errors import EXIT_ENVIRONMENT
 
 HOSTILE = os.fsdecode(b"dark-\xff\x1b[31m\n.png")
 
@@ -65,6 +66,19 @@ def test_a_dry_run_prints_a_line_a_row_and_the_totals(here, capsys):
     )
     assert code == 0 and (here / "data" / "left" / HOSTILE).exists()
     assert not (here / "run" / "moves").exists()
+
+
+def test_a_dry_finish_says_what_is_moved_where(here, capsys, monkeypatch):
+    def refused(path, **_):
+        raise PermissionError(13, "Permission denied", path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "unlink", refused)
+        code, _, err = pruned(capsys, "--action", "relabel", "-q")
+    assert code == EXIT_ENVIRONMENT and "--finish" in err
+    _, out, _ = run(capsys, "prune", "run", "--finish", "--dry-run", "-q")
+    shown = r"dark-\xff\x1b[31m\n.png"
+    assert out.splitlines()[0] == f"move left/{shown} to {here.resolve()}/data/dark/{shown}"
 
 
 def test_moved_and_put_back(here, capsys):

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from labelscrub.curation import SuspectTable, read_any_decisions, settle
+from labelscrub.curation import SuspectTable, exchanged, read_any_decisions, settle
 from labelscrub.curation.decisions import decision_line
 from labelscrub.errors import DataError, UsageError
-from labelscrub.review_records import Decision
+from labelscrub.review_records import Decision, choice_name
 
 CLASSES = ("cat", "dog", "ship", "nul\x00")
 GIVEN = ("cat", "cat", "dog", "ship", "dog")
@@ -306,6 +306,14 @@ def test_a_lost_label_is_looked_up_in_the_run(tmp_path):
             read(tmp_path, lines(bare(0, "cat"), line), **arguments)
 
 
+def test_a_million_answers_do_not_each_look_at_every_class(tmp_path, monkeypatch):
+    looked = []
+    monkeypatch.setattr(exchanged, "choice_name", lambda name: looked.append(name) or choice_name(name))
+    tasks = [task(row, annotation("[remove]")) for row in range(5)]
+    assert told(read(tmp_path, tasks)) == dict.fromkeys(range(5), "remove")
+    assert len(looked) <= len(CLASSES) + len(tasks)
+
+
 def test_the_journal_is_read_as_ever(tmp_path):
     decision = Decision(1, "relabel", "dog", "cat", path_of(1), sha(1))
     assert read(tmp_path, decision_line(decision)).decisions == (decision,)
@@ -400,7 +408,7 @@ def test_bytes_and_places_that_cannot_be_read(tmp_path):
         read_any_decisions(tmp_path / "latin", table(), CLASSES)
     with pytest.raises(UsageError, match="no decisions"):
         read_any_decisions(tmp_path / "nowhere", table(), CLASSES)
-    with pytest.raises(UsageError, match="neither"):
+    with pytest.raises(UsageError, match=r"neither labels\.json nor metadata"):
         read_any_decisions(tmp_path, table(), CLASSES)
 
 

@@ -186,16 +186,16 @@ def test_a_new_name_is_on_the_disk_before_the_old_one_goes(here, monkeypatch, wo
 
 
 def test_a_file_replaced_while_it_is_moved_is_kept_beside_the_old_one(here, monkeypatch):
-    journal, real = planned(here), moves.sync_folder
+    journal, real = planned(here), moves.sync_folders
 
-    def sync(folder):
-        if folder == here / "quarantine" / "cat":
+    def sync(folders):
+        if here / "quarantine" / "cat" in folders:
             (here / "new.png").write_bytes(b"saved anew")
             (here / "new.png").replace(here / "data" / "cat" / "1.png")
-        real(folder)
+        real(folders)
 
     with monkeypatch.context() as patch:
-        patch.setattr(moves, "sync_folder", sync)
+        patch.setattr(moves, "sync_folders", sync)
         assert carry_out(journal) == {0: "it was replaced while it was moved: both files are kept"}
     assert (here / "data" / "cat" / "1.png").read_bytes() == b"saved anew"
     assert (here / "quarantine" / "cat" / "1.png").read_bytes() == b"one"
@@ -337,6 +337,33 @@ def test_what_the_user_did_since_is_left_and_listed(here, change, why):
     after = tree(here)
     assert {path: after[path] for path in theirs} == theirs
     assert (here / "data" / "cat" / "2.png").read_bytes() == b"two"
+
+
+def test_what_was_saved_while_a_kill_had_left_both_names_keeps_its_time(here, monkeypatch):
+    journal = planned(here)
+    with monkeypatch.context() as patch:
+        patch.setattr(moves, "_drop_first_name", lambda *names: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            carry_out(journal)
+    theirs = here / "data" / "cat" / "1.png"
+    theirs.write_bytes(b"saved anew")
+    time = theirs.stat().st_mtime_ns
+    assert not undo(here / "run").left
+    assert (theirs.read_bytes(), theirs.stat().st_mtime_ns) == (b"saved anew", time)
+    assert not (here / "quarantine").exists()
+
+
+def test_a_file_where_a_folder_was_keeps_the_others_from_nothing(here):
+    carry_out(planned(here))
+    (here / "data" / "cat" / "deep").rmdir()
+    (here / "data" / "cat" / "deep").write_bytes(b"mine")
+    restored = undo(here / "run")
+    assert [(Path(path).name, "there is a file where a folder" in why) for path, why in restored.left] == [
+        ("3.png", True)
+    ]
+    assert len(restored.put_back) == 3
+    assert (here / "data" / "cat" / "deep").read_bytes() == b"mine"
+    assert (here / "data" / "bird" / "deep" / "3.png").read_bytes() == b"three"
 
 
 def test_an_undo_of_the_rest_once_the_name_is_free(here):

@@ -118,6 +118,22 @@ def test_a_class_folder_that_is_a_link_takes_no_files(tmp_path):
     }
 
 
+def test_a_file_where_the_new_folder_would_be_stays_and_so_does_the_other(tmp_path):
+    source = folder(tmp_path, "cat/deep/1.png", "cat/2.png", "dog/3.png")
+    manifest = read_source(source, SourceSettings())
+    (source / "dog" / "deep").write_bytes(b"mine")
+    deep, flat = (manifest.files.index(name) for name in ("cat/deep/1.png", "cat/2.png"))
+    dog = manifest.classes.index("dog")
+    choice = Choice((), {deep: dog, flat: dog})
+    steps, left = plan_moves(manifest, choice, np.ones(3, bool), tmp_path / "q", 0)
+    assert [step.target for step in steps] == ["dog/2.png"]
+    assert left == [("cat/deep/1.png", f"a file is where its new folder {source}/dog/deep would be")]
+    (tmp_path / "q").mkdir()
+    (tmp_path / "q" / "cat").write_bytes(b"mine")
+    _, left = plan_moves(manifest, Choice((flat,), {}), np.ones(3, bool), tmp_path / "q", 0)
+    assert left == [("cat/2.png", f"a file is where its new folder {tmp_path}/q/cat would be")]
+
+
 def test_files_outside_the_root_stay(tmp_path):
     (tmp_path / "in").mkdir()
     (tmp_path / "out.png").write_bytes(b"x")
@@ -155,6 +171,18 @@ def test_the_quarantine_is_beside_the_data_set(tmp_path):
         quarantine_folder(manifest, tmp_path / "file")
     with pytest.raises(UsageError, match="there is no folder"):
         quarantine_folder(manifest, tmp_path / "no" / "q")
+    (tmp_path / "d-quarantine").symlink_to(tmp_path)
+    with pytest.raises(UsageError, match="a link to another folder"):
+        quarantine_folder(manifest, None)
+    assert quarantine_folder(manifest, tmp_path / "d-quarantine") == tmp_path.resolve()
+
+
+def test_the_folder_of_the_images_is_no_quarantine(tmp_path):
+    source = folder(tmp_path, "cat/1.png")
+    (tmp_path / "labels.csv").write_text("path,label\ncat/1.png,cat\n")
+    manifest = read_source(tmp_path / "labels.csv", SourceSettings(image_root=str(source)))
+    with pytest.raises(UsageError, match="where the images are"):
+        quarantine_folder(manifest, source)
 
 
 @pytest.mark.skipif(not os.access("/dev/shm", os.W_OK), reason="needs a second file system")

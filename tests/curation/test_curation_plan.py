@@ -77,6 +77,12 @@ def test_suspects_go_or_get_their_suggested_label(tmp_path):
     assert chosen_suspects(table(), manifest(tmp_path), chosen, relabel=True).relabel == {0: 1, 1: 2}
 
 
+def test_a_suggested_label_that_two_classes_look_like_is_refused(tmp_path):
+    both = manifest(tmp_path, ("cat", "dog", "sh\udcffip", r"sh\xffip"))
+    with pytest.raises(DataError, match=r"row 1 \(1\.png\).*two classes"):
+        chosen_suspects(table(), both, np.array([True, True, False, False]), relabel=True)
+
+
 def test_strange_decisions_are_counted_and_three_are_named():
     strange = [Decision(row, "remove", "", "cat", f"{row}.png", "") for row in range(7, 12)]
     sentence = strange_sentence(strange)

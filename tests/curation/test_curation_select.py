@@ -121,8 +121,8 @@ def test_senseless_limits_are_refused(options, name):
         ([0, 0, 1, 1], [0, 0, 0, 0], None),
         ([0, 0, 1, 1], [1, 0, 1, 0], None),  # exactly half
         ([0, 0, 0, 1, 1, 1], [1, 1, 0, 1, 1, 0], "classes 'cat' (2 of 3), 'dog' (2 of 3)"),
-        ([0, 0, 0, 1], [0, 0, 0, 1], "most images of class 'dog' (1 of 1)"),
-        ([0, 0, 1, 1], [1, 1, 1, 1], "most images of classes 'cat' (2 of 2), 'dog' (2 of 2)"),
+        ([0, 0, 0, 1], [0, 0, 0, 1], "takes most images out of class 'dog' (1 of 1)"),
+        ([0, 0, 1, 1], [1, 1, 1, 1], "takes most images out of classes 'cat' (2 of 2), 'dog' (2 of 2)"),
     ],
 )
 def test_large_shares_need_a_yes(given, chosen, sentence):

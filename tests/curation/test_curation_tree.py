@@ -6,12 +6,14 @@ import errno
 import fcntl
 import hashlib
 import os
+import stat
+import threading
 
 import numpy as np
 import pytest
 
 from labelscrub.config import SourceSettings
-from labelscrub.curation import tree
+from labelscrub.curation import syncing, tree
 from labelscrub.curation.plan import Choice
 from labelscrub.curation.tree import Copied, copy_target, manifest_name, plan_copy, write_tree
 from labelscrub.data import read_source
@@ -124,6 +126,40 @@ def test_an_error_in_the_middle_leaves_nothing(source, tmp_path, monkeypatch, wh
         with pytest.raises(EnvironmentProblem, match="No space left"):
             copy(source, tmp_path / "new")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["d"]
+
+
+def test_all_is_on_the_disk_before_the_copy_gets_its_name(source, tmp_path, monkeypatch):
+    synced, missing, real = set(), [], os.rename
+
+    def rename(old, new):
+        made = [old, *(path for path in old.rglob("*"))]
+        missing.extend(path for path in made if path.lstat().st_ino not in synced)
+        real(old, new)
+
+    def finish(folder):
+        table = folder / "new" / "deep" / "labels.csv"
+        table.parent.mkdir(parents=True)
+        table.write_bytes(b"path,label\n")
+        return [table]
+
+    monkeypatch.setattr(syncing, "_BATCH", 2)
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.add(os.fstat(descriptor).st_ino))
+    monkeypatch.setattr(os, "rename", rename)
+    copy(source, tmp_path / "new", finish=finish)
+    assert (tmp_path / "new" / "new" / "deep" / "labels.csv").exists()
+    assert not missing
+
+
+def test_files_are_forced_to_the_disk_side_by_side(source, tmp_path, monkeypatch):
+    all_at_once = threading.Barrier(4, timeout=30)  # which one after the other would never get through
+
+    def fsync(descriptor):
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            all_at_once.wait()
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    copy(source, tmp_path / "new")
+    assert listed(tmp_path / "new") == listed(source)
 
 
 def test_what_a_killed_copy_left_is_removed_by_the_next(source, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 from io import BytesIO
 from os.path import normpath, splitext
@@ -247,6 +248,21 @@ def test_a_configuration_that_exists_is_left_alone(run):
     assert not (run / "tasks.json").exists() and (run / "tasks.xml").read_text() == "mine"
     with pytest.raises(UsageError, match="labelling configuration"):
         export(run / "run", format="label-studio", to=run / "x.xml", source=run / "pets")
+    with pytest.raises(UsageError, match="exists already"):  # a folder, without a name at that
+        export(run / "run", format="label-studio", to=".", source=run / "pets")
+
+
+def test_a_configuration_left_by_a_kill_does_not_block_the_next_run(run, monkeypatch):
+    done = exported(run, "label-studio")
+    done.target.unlink()
+    before = done.config.stat()
+    with monkeypatch.context() as patch:
+        patch.setattr("labelscrub.reporting.label_studio.tasks_json", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            exported(run, "label-studio")
+    assert exported(run, "label-studio").config == done.config
+    after = done.config.stat()  # not even written anew: it may as well be the user's
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
 
 @pytest.mark.parametrize("format", ALL)
@@ -457,6 +473,26 @@ def test_embedded_images_are_written_out(tmp_path, format):
     with pytest.raises(DataError, match="changed"):
         export(tmp_path / "run", format=format, to=tmp_path / "again")
     assert not (tmp_path / "again").exists()
+
+
+@pytest.mark.parametrize("format", FOLDERS)
+def test_embedded_images_are_on_the_disk_before_the_export_gets_its_name(tmp_path, format, monkeypatch):
+    images = [{"bytes": encoded(CLASSES[n % 3], n, "PNG"), "path": f"{n % 3}/{n}.png"} for n in range(30)]
+    table = pa.table({"image": images, "label": [CLASSES[n % 3] for n in range(30)]})
+    pq.write_table(table, tmp_path / "pets.parquet")
+    paths = read_source(tmp_path / "pets.parquet", SourceSettings()).paths
+    judge(tmp_path / "pets.parquet", tmp_path / "run", set(paths[:5]))
+    synced, missing, real = set(), [], os.rename
+
+    def rename(old, new):
+        made = [old, *old.rglob("*")]
+        missing.extend(path for path in made if path.stat().st_ino not in synced)
+        real(old, new)
+
+    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.add(os.fstat(descriptor).st_ino))
+    monkeypatch.setattr(os, "rename", rename)
+    done = export(tmp_path / "run", format=format, to=tmp_path / "out")
+    assert len(list(done.target.rglob("*.png"))) == 5 and not missing
 
 
 def test_a_stopped_export_leaves_nothing(run, monkeypatch):

@@ -436,7 +436,7 @@ def test_decisions_that_empty_a_class_need_a_yes(finished):
     ]
     decisions = run.parent / "decisions.jsonl"
     decisions.write_text("\n".join(lines) + "\n")
-    with pytest.raises(UsageError, match="most images of class 'dark'"):
+    with pytest.raises(UsageError, match="takes most images out of class 'dark'"):
         prune(run, source=source, decisions=decisions)
     assert prune(run, source=source, decisions=decisions, yes=True).relabelled == 4
 
@@ -486,6 +486,9 @@ def test_unfinished_moves_are_told_and_can_be_finished_or_undone(finished, monke
     with pytest.raises(UsageError, match="did not end") as raised:
         prune(run, source=source, action="quarantine")
     assert "labelscrub undo" in raised.value.fix and "--finish" in raised.value.fix
+    dry = prune(run, finish=True, dry_run=True)
+    assert [(c.given_label, c.label) for c in dry.changes] == [("", "")] * 3
+    assert all(Path(c.target).parent.parent.name == "images-quarantine" for c in dry.changes)
     assert prune(run, finish=True).files == 3
     assert len(names(source.with_name("images-quarantine"))) == 3
     undo(run)
