@@ -62,6 +62,8 @@ class Review:
     """Row -> WebP bytes, or None where there is no picture; called by several threads."""
     image: Picture
     """The same, large."""
+    report: str = ""
+    """Names the report that the page shows."""
 
 
 def review_app(review: Review, token: str, port: int, *, once: str) -> ASGIApp:
@@ -75,6 +77,7 @@ def review_app(review: Review, token: str, port: int, *, once: str) -> ASGIApp:
         return Response(review.page, media_type="text/html", headers=page_headers)
 
     def since(request: Request) -> Response:
+        _require_same(request.query_params.get("report", review.report), review)
         asked = request.query_params.get("since", "0")
         if not _COUNT.fullmatch(asked):
             raise HTTPException(400, "since is a number of entries")
@@ -192,6 +195,7 @@ def _decided(body: bytes, review: Review) -> tuple[int, Any, str]:
         raise HTTPException(400, "This is not JSON.") from None
     if not isinstance(said, dict):
         raise HTTPException(400, 'A decision is {"row": 3, "choice": "keep"}.')
+    _require_same(said.get("report", review.report), review)
     row, choice, label = said.get("row"), said.get("choice"), said.get("label")
     if type(row) is not int or row not in review.listed:
         raise HTTPException(400, "'row' is no listed image's.")
@@ -202,6 +206,12 @@ def _decided(body: bytes, review: Review) -> tuple[int, Any, str]:
     if not isinstance(label, str) or label not in review.classes:
         raise HTTPException(400, "'label' is none of the data set's classes.")
     return row, choice, label
+
+
+def _require_same(report: Any, review: Review) -> None:
+    """A tab may outlive its run: in another one its rows may be other images."""
+    if report != review.report:
+        raise HTTPException(409, "This page shows another report.")
 
 
 def _picture(request: Request, picture: Picture) -> Response:

@@ -12,7 +12,7 @@ from labelscrub.config import SourceSettings
 from labelscrub.data.decoding import Unreadable, open_image
 from labelscrub.data.filling import read_rows
 from labelscrub.data.tasks import read_file
-from labelscrub.data.thumbnails import thumbnails
+from labelscrub.data.thumbnails import thumbnail
 from labelscrub.records import Manifest
 
 LARGEST = 1600  # pixels of the longest side
@@ -32,7 +32,8 @@ class Pictures:
     ) -> None:
         """`digest`: row -> sha256 of the bytes that the run saw, or None where it saw none."""
         self._manifest, self._settings, self._digest = manifest, settings, digest
-        self._decoding = threading.Lock()  # the decoder is not made for threads
+        # The decoder is not made for threads; and a table is read a row group, maybe 100s of MB, at a time
+        self._alone = threading.Lock()
         self._thumbnail = lru_cache(KEPT_THUMBNAILS)(self._make_thumbnail)
         self._image = lru_cache(KEPT_IMAGES)(self._make_image)
 
@@ -52,17 +53,12 @@ class Pictures:
             return None
 
     def _make_thumbnail(self, row: int) -> bytes:
-        self._unchanged(row)
-        with self._decoding:
-            pictures = thumbnails(self._manifest, [row], self._settings)
-        if row not in pictures:
-            raise Unreadable("no picture")
-        return pictures[row]
+        with self._alone:
+            return thumbnail(self._unchanged(row), self._settings.max_pixels)
 
     def _make_image(self, row: int) -> bytes:
-        data = self._unchanged(row)
-        with self._decoding:
-            image = open_image(data, self._settings.max_pixels, _fit).image
+        with self._alone:
+            image = open_image(self._unchanged(row), self._settings.max_pixels, _fit).image
         image.info = {}  # a colour profile would be written along
         buffer = BytesIO()
         image.save(buffer, "WEBP", lossless=max(image.size) <= EXACT_SIDE, quality=QUALITY, method=2)

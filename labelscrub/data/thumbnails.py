@@ -21,6 +21,11 @@ EXACT_SIDE = 48  # up to here a picture keeps its very pixels: it is no larger s
 WAITING = 4  # pictures a thread that may wait to be fetched
 
 
+def thumbnail(data: bytes, max_pixels: int, size: int = 128) -> bytes:
+    """WebP bytes of one image without metadata, longest side at most `size`; raises Unreadable."""
+    return _encoded(open_image(data, max_pixels, _fit(size)).image, size)
+
+
 def thumbnails(
     manifest: Manifest, rows: Sequence[int], settings: SourceSettings, size: int = 128
 ) -> dict[int, bytes]:

@@ -34,18 +34,16 @@ def details(
     if pixels.shape[1]:
         seen = np.flatnonzero(np.isin(index, findings.order()[:EXAMPLES_FOR]))
         images = _comparable(pixels, index[seen])
-        pools: dict[int, tuple[NDArray[np.int64], NDArray[np.float32]]] = {}
-        for labels, example in (
-            (findings.given[index[seen]], example_given),
-            (suggested[seen], example_suggested),
-        ):
-            for label in np.unique(labels).tolist():
-                if label not in pools:
-                    members = _pool(findings, label)
-                    pools[label] = members, _comparable(pixels, members)
-                members, candidates = pools[label]
+        roles = (findings.given[index[seen]], example_given), (suggested[seen], example_suggested)
+        agreed = ~findings.is_suspect & (findings.conflict == 0) & (findings.suggested == findings.given)
+        for label in np.unique([labels for labels, _ in roles]).tolist():  # one class's candidates at a time
+            members = _pool(findings, agreed, label)
+            if not len(members):
+                continue
+            candidates = _comparable(pixels, members)
+            for labels, example in roles:
                 mine = np.flatnonzero(labels == label)
-                if len(members):
+                if len(mine):
                     example[seen[mine]] = members[(images[mine] @ candidates.T).argmax(axis=1)]
     suggested_prob = np.asarray(pred_probs)[index, suggested].astype(np.float32)
     return Details(index, top, top_probs, suggested_prob, example_given, example_suggested)
@@ -69,9 +67,12 @@ def _most_probable(
     return top, top_probs
 
 
-def _pool(findings: Findings, label: int) -> NDArray[np.int64]:
+def _pool(
+    findings: Findings,
+    agreed: NDArray[np.bool_],  # (N,)
+    label: int,
+) -> NDArray[np.int64]:
     """At most POOL images that carry the label rightly: spread over the surer half of those agreed with."""
-    agreed = ~findings.is_suspect & (findings.conflict == 0) & (findings.suggested == findings.given)
     members = np.flatnonzero(agreed & (findings.given == label))
     if len(members) > POOL:
         sure = np.argsort(-findings.self_confidence[members], kind="stable")[: max(POOL, len(members) // 2)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -77,7 +78,9 @@ def review(
     with RunDirectory.open(folder, finished=True) as directory:
         stored = reporting.parse_run_json(read_run(folder))
         directory.verify_outputs(stored)
-        page = served_page(_stored_page(folder), str(folder))
+        stored_page = _stored_page(folder)
+        report = hashlib.sha256(stored_page).hexdigest()
+        page = served_page(stored_page, str(folder), report)
         suspects = reporting.read_suspects(folder / "report.parquet")
         table = curation.read_report(folder / "report.parquet")
         journal = Journal.open(folder / DECISIONS)
@@ -96,6 +99,7 @@ def review(
             classes=_classes(stored, table),
             thumbnail=pictures.thumbnail if pictures else _no_picture,
             image=pictures.image if pictures else _no_picture,
+            report=report,
         ),
         token,
         port,

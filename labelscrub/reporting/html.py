@@ -34,10 +34,11 @@ def report_html(report: Report, thumbnails: Mapping[int, bytes], beside: Collect
     return _page(page_data(report, thumbnails, beside), served=False)
 
 
-def served_page(page: bytes, run: str = "") -> bytes:
+def served_page(page: bytes, run: str = "", report: str = "") -> bytes:
     """A stored report.html anew for `labelscrub review`: it sends decisions and gets pictures from there.
 
-    `run` is the run directory as the person named it, for the command shown as the next step.
+    `run` is the run directory as the person named it, for the command shown as the next step; `report` names
+    the report (ASCII letters and digits), and comes back with all that the page asks.
 
     Raises:
         DataError: it is not a page of ours, or one of another version of labelscrub.
@@ -54,7 +55,7 @@ def served_page(page: bytes, run: str = "") -> bytes:
     if not isinstance(data, dict) or data.get("format") != FORMAT:
         raise DataError("report.html was written by another version of labelscrub", again)
     try:
-        return _page({**data, "run": run}, served=True)
+        return _page({**data, "run": run, "report": report}, served=True)
     except KeyError as error:
         raise DataError(f"report.html is damaged: it does not say {error}", again) from error
 

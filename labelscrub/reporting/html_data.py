@@ -29,7 +29,7 @@ BINS = 40  # of the score's histogram
 # Provenance that is kept off the page: what differs between two equal runs, and where on the disk things are.
 _PRIVATE = {
     *("time", "times", "seconds", "started", "finished", "memory"),
-    *("source", "root", "labels", "out", "tables"),
+    *("source", "root", "labels", "classes", "out", "tables"),
 }
 _SPLITS = ("train", "training", "validation", "valid", "val", "dev", "test", "testing", "eval", "evaluation")
 

@@ -1,7 +1,7 @@
 // The list: a grid of cards of one height, of which only those near the window are there.
 
 const BODY = 12.9; // rem under a card's pictures
-const LEAST = 16.5; // rem a card is wide at least
+const LEAST = 17.5; // rem a card is wide at least: the three choices fit, with a short label
 const PAPER = 500; // cards that are printed
 const AHEAD = 700; // px above and below the window that are there already
 const box = byId("cards");
@@ -200,7 +200,7 @@ function settle(i, choice, label) {
   decide(i, choice, label);
   const to = next === -1 || next === i ? i : next;
   if (view.open) openView(to);
-  else select(to);
+  else select(places.has(to) ? to : current); // a filter by decisions may have taken it out
   if (next === -1 || next === i) say(`All ${count(visible.length)} shown are decided. ${progress()}`);
 }
 

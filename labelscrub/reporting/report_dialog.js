@@ -8,6 +8,7 @@ const KEYS = [
   [["k"], "keep: the given label is right"],
   [["r"], "relabel to the suggestion"],
   [["1", "–", "5"], "choose among the most probable classes"],
+  [["c"], "choose another class: type its first letters, Enter relabels"],
   [["x"], "remove: leave the image out"],
   [["u"], "undo, also several times"],
   [["Enter"], "show it larger"],
@@ -66,11 +67,22 @@ function ranking(i) {
 }
 
 function otherClass(i) {
-  const choice = el("select", { ariaLabel: "Any class" }, new Option("another class…", ""));
+  const choice = el("select", { ariaLabel: "Any class", title: "Choose another class (c)" }, new Option("another class…", ""));
   for (const k of order.keys()) if (k !== list.given[i]) choice.add(new Option(shown(classes[k], 80), k));
   const apply = button("Relabel", { disabled: true }, () => settle(i, "relabel", classes[choice.value]));
-  choice.addEventListener("change", () => { apply.disabled = !choice.value; }); // arrow keys change it on their way
-  return el("div", { className: "other" }, choice, apply);
+  const chosen = () => { apply.disabled = !choice.value; };
+  for (const when of ["input", "change"]) choice.addEventListener(when, chosen); // keys change it on their way
+  choice.addEventListener("keydown", (event) => {
+    if (event.key !== "Enter" || event.repeat || !choice.value) return;
+    event.preventDefault();
+    settle(i, "relabel", classes[choice.value]); // the focus leaves the field: letters are keys again
+  });
+  return el("div", { className: "other" }, el("kbd", { ariaHidden: "true" }, "c"), choice, apply);
+}
+
+function chooseClass(i) {
+  if (!view.open) openView(i);
+  view.querySelector(".other select").focus();
 }
 
 function paintView() {

@@ -32,13 +32,15 @@ function matches(i, words) {
 
 const filtered = () => Object.keys(ANY).some((key) => state[key] !== ANY[key]);
 
-function update() {
+// `inPlace`: an image that a decision took out of the list gives its place to the one after it.
+function update(inPlace = false) {
   const words = state.query.split(/\s+/);
   visible = [];
   for (let i = 0; i < total; i++) if (matches(i, words)) visible.push(i);
   visible.sort(sorts[state.sort]);
+  const before = places.get(current) ?? 0;
   places = new Map(visible.map((i, at) => [i, at]));
-  if (!places.has(current)) current = visible.length ? visible[0] : -1;
+  if (!places.has(current)) current = visible.length ? visible[inPlace ? Math.min(before, visible.length - 1) : 0] : -1;
   const none = visible.length === 0;
   byId("empty").hidden = !none;
   if (none) byId("empty").replaceChildren(...emptyNote());

@@ -22,6 +22,7 @@ function key(event) {
     const choose = (choice, label) => () => (inSight() ? settle(i, choice, label) : select(i));
     Object.assign(actions, { k: choose("keep"), x: choose("remove"), r: choose("relabel", suggestedOf(i)) });
     (list.top[i] || []).forEach((k, at) => { actions[at + 1] = choose("relabel", classes[k]); });
+    actions.c = () => (inSight() ? chooseClass(i) : select(i));
     if (!large && !on.closest("button, a, summary")) actions.Enter = () => openView(i);
   }
   const pressed = event.key.length === 1 ? event.key.toLowerCase() : event.key;
@@ -34,7 +35,7 @@ function key(event) {
 changed = (indices) => {
   for (const i of indices) if (nodes.has(i)) paint(nodes.get(i), i);
   paintView();
-  if (state.decided !== "all" && indices.length) update();
+  if (state.decided !== "all" && indices.length) update(true);
   else render();
   tally();
 };

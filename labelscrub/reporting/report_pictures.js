@@ -28,12 +28,15 @@ function picture(row, alt) {
   return img;
 }
 
+let loading = null; // the large picture under way: who walks on does not wait for it
+
 // The thumbnail at once and, where there is a server, the picture itself as soon as it is there.
 function largePicture(i) {
   const row = list.row[i];
   if (data.served && !list.sha256[i]) return el("span", { className: "none" }, "no picture");
   const node = picture(row, altOf(i));
   node.loading = "eager";
+  if (loading) loading.removeAttribute("src");
   if (data.served) {
     const large = el("img", { alt: node.alt, decoding: "async" });
     large.addEventListener("load", () => {
@@ -41,6 +44,7 @@ function largePicture(i) {
       if (node.isConnected) node.replaceWith(large);
     });
     large.src = `/image/${row}.webp`;
+    loading = large;
   }
   return node;
 }

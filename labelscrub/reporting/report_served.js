@@ -6,6 +6,7 @@ const AGAIN = 1500; // ms
 let since = 0; // journal entries that this page has seen
 let posts = 0;
 let sending = false;
+let again = 0; // one timer, however many decisions wait
 
 class Refused extends Error {}
 
@@ -18,19 +19,33 @@ async function ask(path, options) {
   }
   if (answer.ok) return answer.json();
   const said = `${answer.status} ${shown((await answer.text()).trim(), 200)}`;
+  if (answer.status === 409) throw new Error("this tab shows another report than the server's: save your decisions here, reload the page and load them there");
   if ([401, 403].includes(answer.status)) throw new Error("this tab is not signed in (any more): open the address that labelscrub review printed last");
   if (answer.status >= 400 && answer.status < 500) throw new Refused(said);
   throw new Error(`labelscrub review answers ${said}`);
 }
 
-function keepUnsent() {
-  if (!unsent.size) {
-    try {
-      localStorage.removeItem(UNSENT);
-    } catch {
-      // not available, so nothing is there
-    }
-  } else storage.write(UNSENT, [...unsent].map(([i, { decision }]) => packed(i, decision)));
+function storedUnsent() {
+  const stored = storage.read(UNSENT);
+  return (Array.isArray(stored) ? stored : []).filter(unpacked);
+}
+
+// What waits is kept in the browser too, beside what waits in other tabs.
+function keepUnsent(indices) {
+  const kept = new Map(storedUnsent().map((entry) => [entry[0], entry]));
+  for (const i of indices) {
+    kept.delete(list.row[i]);
+    if (unsent.has(i)) kept.set(list.row[i], packed(i, unsent.get(i).decision));
+  }
+  if (kept.size) {
+    storage.write(UNSENT, [...kept.values()]);
+    return;
+  }
+  try {
+    localStorage.removeItem(UNSENT);
+  } catch {
+    // not available, so nothing is there
+  }
 }
 
 function trouble(error) {
@@ -47,7 +62,7 @@ async function send() {
       const [i, entry] = unsent.entries().next().value;
       const [row, choice, label] = packed(i, entry.decision);
       try {
-        await ask("/decisions", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ row, choice, label }) });
+        await ask("/decisions", { method: "POST", headers: { "Content-Type": "application/json" }, body: JSON.stringify({ row, choice, label, report: data.report }) });
       } catch (error) {
         if (!(error instanceof Refused)) throw error;
         banner("refused", `The server refused "${spoken(entry.decision)}" for rank ${list.rank[i]}: ${error.message}`);
@@ -57,13 +72,14 @@ async function send() {
       }
       posts += 1;
       if (unsent.get(i) === entry) unsent.delete(i);
-      keepUnsent();
+      keepUnsent([i]);
       tally();
     }
     trouble(null);
   } catch (error) {
     trouble(error);
-    setTimeout(send, 2 * AGAIN);
+    clearTimeout(again);
+    again = setTimeout(send, 2 * AGAIN);
   } finally {
     sending = false;
   }
@@ -71,7 +87,7 @@ async function send() {
 
 async function poll() {
   const before = posts;
-  const answer = await ask(`/decisions?since=${since}`);
+  const answer = await ask(`/decisions?since=${since}&report=${data.report}`);
   if (before !== posts) return poll(); // asked before the last answer to a decision: it may be older than that
   if (answer.count < since) { // another journal than before
     since = 0;
@@ -80,13 +96,18 @@ async function poll() {
     return poll();
   }
   const news = new Set();
+  let ours = false;
   for (const { row, choice, label } of answer.decisions) {
     const known = unpacked([row, choice, label || ""]);
-    if (!known || unsent.has(known[0])) continue;
+    if (!known) continue;
+    if (unsent.has(known[0])) {
+      ours = true;
+      continue;
+    }
     if (!same(decisions.get(known[0]) || null, known[1])) news.add(known[0]);
     put(...known);
   }
-  since = answer.count;
+  if (!ours) since = answer.count; // else once more when ours is sent: of both the journal's last one holds
   if (news.size) changed([...news]);
   if (!unsent.size) trouble(null);
   return null;
@@ -111,12 +132,11 @@ Object.assign(channel, {
       unsent.delete(i);
       unsent.set(i, { decision: decisions.get(i) || null });
     }
-    keepUnsent();
+    keepUnsent(indices);
     send();
   },
   open() {
-    const stored = storage.read(UNSENT);
-    for (const [i, decision] of (Array.isArray(stored) ? stored : []).map(unpacked).filter(Boolean)) {
+    for (const [i, decision] of storedUnsent().map(unpacked)) {
       unsent.set(i, { decision });
       put(i, decision);
     }

@@ -134,6 +134,56 @@ def test_the_larger_view(open_tab, stored):
     tab.check()
 
 
+def test_another_class_is_chosen_by_keyboard(open_tab, stored, tmp_path):
+    names = ("ant", "bee", "cat", "dog", "eel", "fox", "gnu", "goat")
+    address, _ = stored(used=40, suspects=10, conflicts=0, classes=names)
+    tab = open_tab(address)
+    tab.page.evaluate("scrollTo(0, 0)")
+    tab.press("c")  # a key first brings the card into sight
+    assert tab.page.locator("#view").is_hidden()
+    tab.press("c")
+    tab.page.keyboard.type("go")
+    assert tab.progress == "0 of 10 decided"
+    assert tab.page.locator(".other select").evaluate("node => node.selectedOptions[0].text") == "goat"
+    assert tab.page.get_by_role("button", name="Relabel", exact=True).is_enabled()
+    tab.press("Enter")
+    assert tab.page.inner_text("#view h2") == "#2"
+    tab.press("k c")  # letters are keys again, until the next c
+    assert tab.page.inner_text("#view h2") == "#3"
+    assert tab.page.evaluate("document.activeElement.closest('.other') !== null")
+    tab.press("f Enter Escape")
+    made = saved(tab, tmp_path)
+    assert [(d.choice, d.label) for d in made] == [("relabel", "goat"), ("keep", ""), ("relabel", "fox")]
+    tab.press("?")
+    assert "choose another class" in tab.page.locator("#help").inner_text()
+    tab.check()
+
+
+def test_a_card_that_leaves_the_list_gives_its_place_to_the_next(open_tab, stored):
+    address, _ = stored(used=30, suspects=10, conflicts=0)
+    tab = open_tab(address)
+    tab.press("k k k k")
+    tab.page.select_option("#decided", "keep")
+    tab.page.locator(".card").nth(2).focus()
+    tab.press("x")
+    assert tab.ranks == ["#1", "#2", "#4"]
+    assert tab.current == "#4"
+    assert tab.page.evaluate("document.activeElement.dataset.index") == "3"
+    tab.press("x")
+    assert tab.current == "#2"
+    tab.check()
+
+
+def test_come_back_to_the_controls_show_what_is_shown(open_tab, stored):
+    tab = open_tab(stored(used=30, suspects=10, conflicts=0)[0])
+    tab.page.select_option("#sort", "-score")
+    tab.page.fill("#from", "0.9")
+    tab.page.goto("about:blank")
+    tab.page.go_back()  # a browser puts back what was in the fields
+    tab.page.wait_for_timeout(200)
+    assert (tab.page.input_value("#sort"), tab.page.input_value("#from")) == ("rank", "")
+
+
 def test_the_buttons_of_a_card(open_tab, stored):
     tab = open_tab(stored(used=30, suspects=10, conflicts=0)[0])
     second = tab.page.locator(".card").nth(1)
@@ -411,6 +461,32 @@ def test_no_width_scrolls_sideways(open_tab, stored, width):
         assert body.evaluate("node => node.scrollHeight <= node.clientHeight + 1")
     assert tab.page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(16, 18, 20)"
     tab.check()
+
+
+@pytest.mark.parametrize("width", [320, 620, 1180])
+def test_a_choice_fits_its_button(open_tab, stored, width):
+    tab = open_tab(stored(used=30, suspects=10, conflicts=0)[0], viewport={"width": width, "height": 900})
+    tab.page.locator(".card").first.focus()
+    tab.press("x k")  # pressed ones are bold
+    for choice in tab.page.locator(".choices button").all():
+        assert choice.evaluate("""node => {
+          const text = document.createRange();
+          text.selectNodeContents(node);
+          const [inner, outer] = [text, node].map((one) => one.getBoundingClientRect());
+          return inner.left > outer.left + 2 && inner.right < outer.right - 2;
+        }""")
+    tab.check()
+
+
+def test_where_the_system_sets_the_colours_bars_and_choices_are_seen(open_tab, stored):
+    tab = open_tab(stored(used=30, suspects=10, conflicts=0)[0], forced_colors="active")
+    tab.page.locator(".card").first.focus()
+    tab.press("k")
+    for which in (".bars .track i", ".card .choices .keep[aria-pressed=true]"):
+        colours = tab.page.locator(which).first.evaluate(
+            "node => [node, document.body].map((one) => getComputedStyle(one).backgroundColor)"
+        )
+        assert colours[0] != colours[1]
 
 
 def test_a_page_of_labels_alone(open_tab, tmp_path):

@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from urllib.parse import parse_qs
 
 import pytest
 from conftest import webp
@@ -24,6 +25,8 @@ class Review(ThreadingHTTPServer):
         self.page, self.status = page, 200
         self.journal: list[dict[str, object]] = []
         self.asked: list[str] = []
+        self.answering = threading.Event()
+        self.answering.set()
 
     @property
     def address(self) -> str:
@@ -39,7 +42,9 @@ class Answer(BaseHTTPRequestHandler):
         if path == "/":
             self._send(self.server.page, "text/html; charset=utf-8")
         elif path == "/decisions":
-            entries = self.server.journal[int(query.removeprefix("since=")) :]
+            asked = parse_qs(query)
+            assert asked["report"] == ["today"]
+            entries = self.server.journal[int(asked["since"][0]) :]
             self._json({"count": len(self.server.journal), "decisions": entries})
         else:
             self._send(webp(int(path.split("/")[2].removesuffix(".webp"))), "image/webp")
@@ -49,9 +54,12 @@ class Answer(BaseHTTPRequestHandler):
         if self.server.status != 200:
             self._send(b"the disk is full", "text/plain", self.server.status)
         else:
+            assert entry.pop("report") == "today"
             assert set(entry) == {"row", "choice", "label"} and self.headers["Origin"]
             self.server.journal.append(entry)
-            self._json({"count": len(self.server.journal)})
+            count = len(self.server.journal)
+            self.server.answering.wait(5)
+            self._json({"count": count})
 
     def _json(self, value: object) -> None:
         self._send(json.dumps(value).encode(), "application/json")
@@ -70,7 +78,7 @@ class Answer(BaseHTTPRequestHandler):
 @pytest.fixture
 def review(stored, tmp_path) -> Iterator[Review]:
     stored(used=30, suspects=10, conflicts=0, embedded=3)
-    server = Review(served_page((Path(tmp_path) / "report.html").read_bytes(), run="a run"))
+    server = Review(served_page((Path(tmp_path) / "report.html").read_bytes(), run="a run", report="today"))
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
     thread.start()
     yield server
@@ -139,7 +147,80 @@ def test_a_server_that_is_gone_costs_no_decision(open_tab, review):
     assert tab.page.evaluate("dispatchEvent(new Event('beforeunload', { cancelable: true }))")
 
 
-@pytest.mark.parametrize(("status", "said"), [(500, "the disk is full"), (403, "not signed in")])
+def test_of_two_tabs_decisions_about_one_image_the_last_one_holds_in_both(open_tab, review):
+    """The other one is seen while the answer to one's own is still on its way."""
+    tab = open_tab(review.address)
+    tab.page.wait_for_load_state("networkidle")
+    review.answering.clear()
+    tab.press("k")
+    tab.wait(lambda: len(review.journal) == 1)
+    review.journal.append({"row": 3, "choice": "remove", "label": ""})
+    with tab.page.expect_response("**/decisions?*"):
+        look(tab)
+    tab.page.wait_for_timeout(50)
+    review.answering.set()
+    tab.until("1 of 10 decided: 0 keep, 0 relabel, 1 remove")
+    tab.check()
+
+
+def test_what_waits_in_two_tabs_is_kept_for_the_next_one(open_tab, review):
+    """Both are closed while the server is gone."""
+    tab, other = open_tab(review.address), open_tab(review.address)
+    for one, keys in ((tab, "k x"), (other, "j j r")):
+        one.page.wait_for_load_state("networkidle")
+        one.page.route("**/decisions*", lambda route: route.abort())
+        one.press(keys)
+        one.page.wait_for_selector(".banner")
+    for one in (tab, other):
+        one.page.close()
+    assert review.journal == []
+    last = open_tab(review.address)
+    last.until("3 of 10 decided: 1 keep, 1 relabel, 1 remove")
+    last.wait(lambda: len(review.journal) == 3)
+    assert sorted(entry["row"] for entry in review.journal) == [3, 4, 5]
+
+
+TIMERS = """
+const [set, clear] = [setTimeout, clearTimeout];
+window.timers = new Set();
+window.setTimeout = (act, ms) => {
+  const id = set(() => { timers.delete(id); act(); }, ms);
+  if (ms >= 1000) timers.add(id);
+  return id;
+};
+window.clearTimeout = (id) => { timers.delete(id); clear(id); };
+"""
+
+
+def test_many_decisions_that_wait_are_tried_again_together(open_tab, review):
+    tab = open_tab(review.address, init=TIMERS)
+    tab.page.wait_for_load_state("networkidle")
+    refused = []
+    tab.page.on("requestfailed", lambda request: refused.append(request.method))
+    tab.page.route("**/decisions*", lambda route: route.abort())
+    for number, key in enumerate("kxrk", 1):
+        tab.press(key)
+        tab.wait(lambda number=number: refused.count("POST") >= number)
+    tab.page.wait_for_timeout(50)
+    assert tab.page.evaluate("timers.size") == 1
+
+
+def test_who_walks_on_does_not_wait_for_large_pictures(open_tab, review):
+    """Six under way would hold up decisions: a browser asks no more of one server at once."""
+    tab = open_tab(review.address)
+    tab.page.wait_for_load_state("networkidle")
+    given_up = []
+    tab.page.on("requestfailed", lambda request: given_up.append(request.url))
+    tab.page.route("**/image/*", lambda route: None)
+    tab.page.locator(".picture").first.click()
+    tab.press("j j")
+    tab.wait(lambda: len(given_up) == 2)
+    assert [url.rpartition("/")[2] for url in given_up] == ["3.webp", "4.webp"]
+
+
+@pytest.mark.parametrize(
+    ("status", "said"), [(500, "the disk is full"), (403, "not signed in"), (409, "another report")]
+)
 def test_a_server_in_trouble_is_tried_again(open_tab, review, status, said):
     review.status = status
     tab = open_tab(review.address)

@@ -51,6 +51,7 @@ class Site:
             classes=LABELS,
             thumbnail=lambda row: self.picture("thumbnail", row),
             image=lambda row: self.picture("image", row),
+            report="of-today",
         )
         self.app = review_app(review, TOKEN, PORT, once="once-only")
 
@@ -131,6 +132,17 @@ def test_a_decision_of_another_run_is_counted_and_shown_where_it_belongs(site):
         "count": 2,
         "decisions": [{"row": 5, "choice": "keep", "label": ""}],
     }
+
+
+def test_a_page_of_another_report_neither_decides_nor_is_told(site):
+    """A tab that outlived its run: its rows may be other images here."""
+    assert site.decide({**KEEP, "report": "of-today"}).json() == {"count": 1}
+    assert site.get("/decisions?since=0&report=of-today").json()["count"] == 1
+    for other in ("of-yesterday", "", None, 1):
+        assert site.decide({**KEEP, "choice": "remove", "report": other}).status_code == 409
+    answer = site.get("/decisions?since=0&report=of-yesterday")
+    assert answer.status_code == 409 and "another report" in answer.text
+    assert [decision.choice for decision in site.written()] == ["keep"]
 
 
 def test_half_a_surrogate_pair_in_an_old_journal_is_no_crash(site):

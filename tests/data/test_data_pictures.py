@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import io
 import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pyarrow as pa
@@ -107,6 +109,22 @@ def test_what_is_not_the_image_of_the_run_is_not_shown(folder, kind):
         assert show(row) is None
 
 
+@pytest.mark.parametrize("kind", ["thumbnail", "image"])
+def test_the_bytes_that_were_checked_are_the_ones_shown(folder, monkeypatch, kind):
+    """Nothing is read a second time: it could be another image by then."""
+    red, blue = (Image.new("RGB", (8, 8), colour) for colour in ("red", "blue"))
+    pictures, _ = pictures_of(folder, [encoded(red), encoded(noise(8, 8))])
+    read = pictures_module._content
+
+    def read_and_change(manifest, row, max_bytes):
+        data = read(manifest, row, max_bytes)
+        manifest.path_of(row).write_bytes(encoded(blue))
+        return data
+
+    monkeypatch.setattr(pictures_module, "_content", read_and_change)
+    assert shown(getattr(pictures, kind)(0)).convert("RGB").getpixel((4, 4)) == (255, 0, 0)
+
+
 def test_an_image_put_back_is_shown(folder):
     pictures, manifest = pictures_of(folder, [encoded(noise(8, 8, seed)) for seed in range(2)])
     data = manifest.path_of(0).read_bytes()
@@ -155,6 +173,24 @@ def test_what_was_shown_is_kept_and_no_more_than_a_few(folder, monkeypatch):
     for row in range(3):
         manifest.path_of(row).unlink()
     assert [bool(pictures.image(row)) for row in (0, 1, 2)] == [False, True, True]
+
+
+def test_many_threads_read_one_after_the_other(folder, monkeypatch):
+    """A table's row group may be hundreds of MB: a page that asks for 40 pictures must not hold 40."""
+    pictures, _ = pictures_of(folder, [encoded(noise(8, 8, seed)) for seed in range(6)])
+    read, under_way, most = pictures_module._content, [], []
+
+    def slow(manifest, row, max_bytes):
+        under_way.append(row)
+        most.append(len(under_way))
+        time.sleep(0.01)
+        under_way.remove(row)
+        return read(manifest, row, max_bytes)
+
+    monkeypatch.setattr(pictures_module, "_content", slow)
+    with ThreadPoolExecutor(12) as pool:
+        made = list(pool.map(pictures.image, range(6))) + list(pool.map(pictures.thumbnail, range(6)))
+    assert all(made) and most == [1] * 12
 
 
 def test_many_threads_get_the_right_pictures(folder):

@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pytest
 from detection_cases import find, noisy
@@ -114,6 +116,26 @@ def test_large_classes_offer_a_bounded_number_of_sure_examples():
         right = (given == label) & ~findings.is_suspect & (findings.suggested == label)
         middle = np.median(findings.self_confidence[right])
         assert (findings.self_confidence[mine] >= middle).all()
+
+
+def test_candidates_of_all_classes_are_not_held_at_once():
+    """1,000 classes of 500 candidates would be 1.5 GB."""
+    num_classes = 40
+    true = np.arange(40 * 200) % num_classes
+    given = true.copy()
+    given[:80] = (given[:80] + 1) % num_classes
+    probs = np.eye(num_classes, dtype=np.float32)[true] * np.float32(0.9) + np.float32(0.1 / num_classes)
+    findings, _ = find(probs, given, classes=[str(k) for k in range(num_classes)])
+    pixels = np.random.default_rng(0).integers(0, 256, (len(true), 16, 16, 3), np.uint8)
+    tracemalloc.start()
+    try:
+        found = details(findings, probs, pixels)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert (found.example_given >= 0).all() and len(found.index) == 80
+    of_all = len(true) * 16 * 16 * 3 * 4
+    assert peak < of_all / 2
 
 
 def test_only_the_first_ranks_get_examples(case, monkeypatch):

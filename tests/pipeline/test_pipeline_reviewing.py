@@ -106,6 +106,24 @@ def test_decisions_are_there_again(copied, opened):
     assert get(again, "/decisions").json() == {"count": 1, "decisions": [{**keep, "label": ""}]}
 
 
+def test_a_tab_of_an_earlier_run_decides_nothing_in_the_next(copied, opened):
+    """The address is the same, and row 10 may be another image by then."""
+    folder, wrong = copied
+    shown = re.search(
+        rb'"report":"(\w+)"', get(opened(folder / "run", source=folder / "labels.csv"), "/").content
+    )
+    said = {"row": wrong[0], "choice": "remove", "report": shown[1].decode()}
+    lines = (folder / "labels.csv").read_text().splitlines(keepends=True)
+    (folder / "labels.csv").write_text("".join([lines[0], *lines[2:]]))
+    np.save(folder / "probs.npy", np.load(folder / "probs.npy")[1:])
+    shutil.rmtree(folder / "run")
+    labelscrub.detect(folder / "labels.csv", pred_probs=folder / "probs.npy", out=folder / "run", workers=0)
+    later = opened(folder / "run")
+    answers = ask(later, ("POST", "/decisions", said), ("GET", f"/decisions?report={said['report']}", None))
+    assert [answer.status_code for answer in answers] == [409, 409]
+    assert not (folder / "run" / "decisions.jsonl").exists()
+
+
 def test_the_next_server_is_found_at_the_same_address(copied, opened):
     """But where the port is taken: then at another."""
     folder, _ = copied

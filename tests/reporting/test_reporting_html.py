@@ -277,8 +277,8 @@ def test_decisions_are_kept_under_the_data_and_the_findings():
 def test_a_served_page_is_the_stored_one_with_a_server():
     report = make_report(classes=HOSTILE[:9], paths=HOSTILE[:15])
     stored = report_html(report, {3: b"webp"})
-    page, before = Page(served_page(stored, run="my run")), Page(stored)
-    assert page.island == {**before.island, "served": True, "run": "my run"}
+    page, before = Page(served_page(stored, run="my run", report="one")), Page(stored)
+    assert page.island == {**before.island, "served": True, "run": "my run", "report": "one"}
     assert "; img-src 'self' data:; " in page.policy and "; connect-src 'self'; " in page.policy
     assert "connect-src" not in before.policy
     assert page.elements[4:] == before.elements[4:]  # all but the policy
@@ -311,6 +311,8 @@ def test_same_bytes_again_without_times_or_places():
     second = make_report(provenance={"versions": {"torch": "2"}, "times": {"train": 9.0}, "source": "/mnt/y"})
     assert report_html(first, {}) == report_html(second, {})
     assert Page(report_html(first, {})).island["provenance"] == [["versions torch", "2"]]
+    settings = {"image_root": "/home/me/images", "classes": "/home/me/classes.txt", "folds": 5}
+    assert Page(report_html(make_report(settings=settings), {})).island["settings"] == [["folds", "5"]]
 
 
 def test_settings_that_are_unset_are_left_out():
