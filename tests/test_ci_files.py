@@ -237,6 +237,17 @@ def test_no_annotations_where_none_are_asked_for(data, runner):
     assert done.returncode == 1 and commands(done.stdout) == []
 
 
+@pytest.mark.parametrize(
+    "name", ["fail_on_unreadable", "fail_on_conflicting_duplicates", "train", "annotations"]
+)
+@pytest.mark.parametrize("value", ["yes", "True", "$(touch pwned)"])
+def test_a_switch_that_is_neither_on_nor_off_is_refused(data, runner, name, value):
+    """Taken as off, a gate that somebody asked for would pass whatever is found."""
+    done = runner.run(CHECK, data, **{"source": "my run", "max_rate": "0.5", name: value})
+    assert done.returncode == 2 and "are true or false" in done.stderr
+    assert runner.outputs() == {} and not (data / "pwned").exists()
+
+
 def test_a_baseline_lets_known_suspects_pass(data, runner):
     baseline = runner.folder / "known labels.json"
     made = subprocess.run(
@@ -279,7 +290,6 @@ def test_inputs_are_never_run(data, runner, tmp_path, harm):
         baseline=harm,
         config="",
         out=harm,
-        fail_on_unreadable=harm,
     )
     assert done.returncode == 2, done.stdout
     assert list((tmp_path / "cwd").iterdir()) == []

@@ -133,3 +133,67 @@ def test_what_limits_anything():
     assert not Limits(baseline="x", max_per_class=0).baseline_decides and not Limits().baseline_decides
     with pytest.raises(UsageError):
         Limits(max_rate=math.inf)
+
+
+@pytest.mark.parametrize("read", [read_settings, origins])
+@pytest.mark.parametrize(
+    ("text", "environ", "said"),
+    [
+        ("epochs = 'ten'", {}, r"^labelscrub\.toml: --epochs must be a"),
+        ("folds = 1", {}, r"^labelscrub\.toml: --folds must be at least 2"),
+        ("method = 'c'", {}, r"^labelscrub\.toml: --method 'c' is not one of"),
+        ("", {"LABELSCRUB_FOLDS": "1"}, "^LABELSCRUB_FOLDS: --folds must be at least 2"),
+        ("", {"LABELSCRUB_LOSS": "x"}, "^LABELSCRUB_LOSS: --loss 'x' is not one of"),
+        (
+            "loss = 'focal'\nq = 0.5",
+            {},
+            r"--q has no .* \(--loss is from labelscrub.toml, --q is from labels",
+        ),
+        ("q = 0.5", {"LABELSCRUB_LOSS": "focal"}, r"--q is from .*\.toml, --loss is from LABELSCRUB_LOSS\)"),
+        ("folds = 2\nmethod = 'calibrated'", {}, r"--method is from labelscrub\.toml\)"),
+        ("aim = 'x'", {}, r"--aim 'x' is not understood \(--aim is from labelscrub\.toml\)"),
+    ],
+)
+def test_a_value_that_cannot_be_is_told_with_where_it_stands(tmp_path, read, text, environ, said):
+    (tmp_path / "labelscrub.toml").write_text(text)
+    with pytest.raises(UsageError, match=said):
+        read({}, environ=environ, folder=tmp_path)
+
+
+def test_limits_too_are_told_with_where_they_stand(tmp_path):
+    (tmp_path / "labelscrub.toml").write_text("max_rate = 3")
+    with pytest.raises(
+        UsageError, match=r"^labelscrub\.toml: --max-rate must be .*\nit is a share: 3 % is 0.03"
+    ):
+        read_limits({}, environ={}, folder=tmp_path)
+    with pytest.raises(UsageError, match=r"^LABELSCRUB_BASELINE: --baseline has no file name"):
+        read_limits({}, environ={"LABELSCRUB_BASELINE": ""}, folder=tmp_path.parent)
+    named = tmp_path / "my.toml"
+    named.write_text("max_suspects = -1")
+    with pytest.raises(UsageError, match=r"my\.toml: --max-suspects must be at least 0"):
+        read_limits({}, environ={}, folder=tmp_path, config=named)
+
+
+def test_what_was_typed_needs_no_place(tmp_path):
+    (tmp_path / "labelscrub.toml").write_text("q = 0.5\n")
+    with pytest.raises(UsageError, match=r"^--folds must be at least 2") as caught:
+        read_settings({"folds": 1, "loss": "gce"}, environ={}, folder=tmp_path)
+    assert "is from" not in caught.value.cause
+    with pytest.raises(
+        UsageError, match=r"--q has no effect with --loss focal \(--q is from labelscrub\.toml\)"
+    ):
+        read_settings({"loss": "focal"}, environ={}, folder=tmp_path)
+
+
+@pytest.mark.parametrize(
+    "data", [b"[tool.labelscrub]\nmax_rate = 0.1\n[x\n", b"[tool.labelscrub]\nx = '\xff'\n"]
+)
+def test_limits_in_a_broken_pyproject_do_not_go_unnoticed(tmp_path, data):
+    (tmp_path / "pyproject.toml").write_bytes(data)
+    with pytest.raises(UsageError, match=r"pyproject\.toml can't be read"):
+        read_limits({"fail_on_unreadable": True}, environ={}, folder=tmp_path)
+
+
+def test_a_byte_order_mark_is_no_mistake(tmp_path):
+    (tmp_path / "labelscrub.toml").write_text("max_rate = 0.1\n", encoding="utf-8-sig")
+    assert read_limits({}, environ={}, folder=tmp_path) == Limits(max_rate=0.1)

@@ -27,9 +27,9 @@ def show(
 
     Example: LABELSCRUB_FOLDS=10 labelscrub config show
     """
-    from labelscrub.config_origins import settings_here, unknown_variables
+    from labelscrub.config_files import origins, unknown_variables
 
-    found = settings_here(environ=os.environ, folder=Path.cwd(), config=config)
+    found = origins({}, environ=os.environ, folder=Path.cwd(), config=config)
     strange = unknown_variables(os.environ)
     if format == "json":
         document = {

@@ -14,7 +14,7 @@ from labelscrub.cli.console import ProgressDisplay
 from labelscrub.cli.options import Config, Debug, Quiet, Workers, takes_settings
 from labelscrub.config import Settings
 from labelscrub.errors import EXIT_GATE_FAILED
-from labelscrub.reporting.text import one_line, printable
+from labelscrub.reporting.text import inert, one_line, printable
 
 if TYPE_CHECKING:
     from labelscrub.pipeline.linting import Lint, Problem
@@ -125,18 +125,19 @@ def _json(found: Lint) -> str:
         ],
         "notes": list(map(printable, found.notes)),
     }
-    return json.dumps(document, indent=2)
+    return inert(json.dumps(document, indent=2))
 
 
 def _github(found: Lint) -> Iterator[str]:
     """Annotations of the failing kinds, as many as GitHub shows, and one with the totals."""
     from labelscrub.reporting.github import ANNOTATIONS, command
-    from labelscrub.reporting.places import path_from
+    from labelscrub.reporting.places import path_from, root_of
 
+    root = root_of(Path.cwd())
     failing = [problem for problem in found.problems if problem.kind in found.fail_on]
     for problem in failing[: ANNOTATIONS - 1]:
         file = problem.table or os.path.join(found.source, problem.path)  # noqa: PTH118  (as above)
-        place = {"file": path_from(file, Path.cwd())[0]}
+        place = {"file": path_from(os.path.abspath(file), root)[0]}  # noqa: PTH100  (links stay as they are)
         if problem.line:
             place["line"] = str(problem.line)
         message = f"{problem.path}: {problem.reason}" if problem.table else problem.reason

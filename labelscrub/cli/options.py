@@ -11,8 +11,9 @@ from typing import Annotated, Any
 
 import typer
 
+from labelscrub.cli.console import printable
 from labelscrub.config import GROUPS, all_settings, flag
-from labelscrub.config_files import read_limits, read_settings
+from labelscrub.config_files import read_limits, read_settings, unknown_variables
 from labelscrub.config_limits import all_limits
 
 PANELS = {"source": "Source", "training": "Training", "detection": "Detection", "limits": "Limits"}
@@ -82,6 +83,8 @@ def takes_settings(
         given = {option.name: values.pop(option.name) for option in options}
         found = {"environ": os.environ, "folder": Path.cwd(), "config": values["config"]}
         if limits:
+            for variable, hint in unknown_variables(os.environ):  # it may be a limit that is now not there
+                typer.echo(printable(f"warning: {variable} sets nothing: {hint}"), err=True)
             values["limits"] = read_limits({o.name: values.pop(o.name) for o in of_limits}, **found)
         return command(settings=read_settings(given, **found), **values)
 

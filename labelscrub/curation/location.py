@@ -54,13 +54,16 @@ def locate(
 
 
 def first_rows(manifest: Manifest) -> list[dict[str, str | int]]:
-    """Each table with the first of its rows: which table a row of the run is in, as run.json keeps it."""
+    """Each table with its digest and the first of its rows, as run.json keeps them.
+
+    By these it is known which table a row of the run is in, and whether that is still what was read.
+    """
     if manifest.table_of is None:
         return []
     firsts = np.searchsorted(manifest.table_of, np.arange(len(manifest.tables)))
     return [
-        {"path": str(table.resolve()), "first_row": int(row)}
-        for table, row in zip(manifest.tables, firsts, strict=True)
+        {"path": str(table.resolve()), "first_row": int(row), "sha256": digest}
+        for table, row, digest in zip(manifest.tables, firsts, manifest.table_sha256, strict=True)
     ]
 
 

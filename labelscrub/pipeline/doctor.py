@@ -16,8 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from labelscrub import __version__
-from labelscrub.config_files import DEFAULT
-from labelscrub.config_origins import PREFIX, settings_here, unknown_variables
+from labelscrub.config_files import DEFAULT, PREFIX, origins, unknown_variables
 from labelscrub.errors import LabelscrubError
 from labelscrub.pipeline.installed import (
     GIB,
@@ -57,7 +56,7 @@ def examine(
     checks = [
         Check("labelscrub", "ok", __version__),
         Check("python", "ok", f"{platform.python_version()} on {platform.system()} {platform.machine()}"),
-        *packages(),
+        *packages(probe),
         *torch_and_device(probe),
         *extras(),
         _cores(probe.get("facts"), environ),
@@ -171,14 +170,14 @@ def _encoding() -> Check:
 
 def _settings(config: Path | None, environ: Mapping[str, str]) -> Iterator[Check]:
     try:
-        found = settings_here(environ=environ, folder=Path.cwd(), config=config)
+        found = origins({}, environ=environ, folder=Path.cwd(), config=config)
     except LabelscrubError as error:
         yield Check("settings", "problem", error.cause, error.fix or "mend it, or take it out")
         return
-    origins = Counter(origin for _, origin in found.values())
-    variables = sum(count for name, count in origins.items() if name.startswith(PREFIX))
+    counts = Counter(origin for _, origin in found.values())
+    variables = sum(count for name, count in counts.items() if name.startswith(PREFIX))
     said = [
-        f"{n} from {name}" for name, n in origins.items() if name != DEFAULT and not name.startswith(PREFIX)
+        f"{n} from {name}" for name, n in counts.items() if name != DEFAULT and not name.startswith(PREFIX)
     ]
     said += [f"{variables} from {PREFIX}* variables"] if variables else []
     text = ", ".join(said) + "; see labelscrub config show" if said else "all at their defaults"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from labelscrub.reporting.baseline import Entry, Key
     from labelscrub.reporting.verdict import Verdict
     from labelscrub.review_records import Decision, Suspect
+
+QUICKLY_READ = 64 << 20  # bytes of a table that a verdict may wait for: a fraction of a second
 
 
 def check(
@@ -63,9 +66,12 @@ def check(
     if not is_run(folder):
         folder = _detect(source, limits, no_train, {"progress": progress, **arguments})
     run = parse_run_json(read_run(folder))
+    notes = _changed(run)
     listing = _listing(run, folder) if entries is not None or with_listing else None
+    relisted = _relisted(run, folder) if limits.fail_on_conflicting_duplicates else 0
     if entries is None or listing is None:
-        return judge({**run, "out": str(folder)}, limits, listing=listing)
+        verdict = judge({**run, "out": str(folder)}, limits, listing=listing, relisted=relisted)
+        return replace(verdict, notes=notes)
 
     from labelscrub.reporting import baseline
 
@@ -75,10 +81,14 @@ def check(
         before, entries = entries, baseline.update(baseline.decide(entries, decided, listing), listing)
         updated = len(entries.keys() - before.keys()), len(before.keys() - entries.keys())
     compared = baseline.compare(entries, listing)
-    verdict = judge({**run, "out": str(folder)}, limits, listing=listing, compared=compared)
+    verdict = judge(
+        {**run, "out": str(folder)}, limits, listing=listing, compared=compared, relisted=relisted
+    )
+    if any(not suspect.sha256 and suspect.path == str(suspect.row) for suspect in listing):
+        notes += ("the baseline knows labels without images and paths by their row: rows put in shift them.",)
     if update_baseline:  # only now: a run that can't be trusted changes nothing
         _write_baseline(str(limits.baseline), entries)
-    return replace(verdict, updated=updated)
+    return replace(verdict, updated=updated, notes=notes)
 
 
 def _require_baseline(limits: Limits, update_baseline: bool, decisions: str | Path | None) -> None:
@@ -155,16 +165,48 @@ def _detect(source: str | Path, limits: Limits, no_train: bool, arguments: dict[
     return report.out
 
 
+def _changed(run: Mapping[str, Any]) -> tuple[str, ...]:
+    """A note that the labels have changed since the run, so far as that is quickly found out."""
+    from labelscrub.reporting.places import places_of
+    from labelscrub.reporting.text import counted, one_line
+    from labelscrub.store import sha256_file
+
+    places, changed = places_of(run), []
+    for table, digest in zip(map(Path, places.tables), places.digests, strict=True):
+        with contextlib.suppress(OSError, ValueError):  # gone, or never on this machine
+            quick = table.is_file() and table.stat().st_size <= QUICKLY_READ
+            if digest and quick and sha256_file(table) != digest:
+                changed.append(table.name)
+    if not changed:
+        return ()
+    more = f" and {counted(len(changed) - 1, 'more table')}" if len(changed) > 1 else ""
+    return (f"{one_line(changed[0])}{more} changed since this run: run detect again.",)
+
+
 def _listing(run: Mapping[str, Any], folder: Path) -> list[Suspect]:
-    """The suspects and conflicting duplicates of a run, whose report must be the one it wrote."""
+    """The suspects and conflicting duplicates of a run."""
     from labelscrub.reporting.suspects import read_suspects
+
+    return read_suspects(_report(run, folder))
+
+
+def _relisted(run: Mapping[str, Any], folder: Path) -> int:
+    """Rows that list a file again under another label; where no row was skipped there is none."""
+    from labelscrub.reporting.trusted import count_relisted
+
+    return count_relisted(_report(run, folder)) if run["summary"].get("skipped") else 0
+
+
+def _report(run: Mapping[str, Any], folder: Path) -> Path:
+    """The run's report.parquet, which must be the one it wrote."""
     from labelscrub.store import TABLE, sha256_file
 
-    listing = read_suspects(folder / TABLE)
-    recorded = run.get("files")
-    if not isinstance(recorded, dict) or recorded.get(TABLE) != sha256_file(folder / TABLE):
+    path, recorded = folder / TABLE, run.get("files")
+    if not path.is_file():
+        raise UsageError(f"there is no report in {folder}", "run `labelscrub detect` first")
+    if not isinstance(recorded, dict) or recorded.get(TABLE) != sha256_file(path):
         raise DataError(
-            f"{folder / TABLE} is not as the run wrote it: it was edited or damaged, or is of another run",
+            f"{path} is not as the run wrote it: it was edited or damaged, or is of another run",
             "run the same detect command again: it writes the report anew",
         )
-    return listing
+    return path

@@ -34,21 +34,35 @@ class Check:
     """What to do, where it is not ok."""
 
 
-def packages() -> Iterator[Check]:
-    """A line for those that are there, one for each that is not, or too old."""
+def packages(probe: dict[str, Any]) -> Iterator[Check]:
+    """A line for those that are there, one for each that is not, is too old, or does not load."""
     found = []
     for name in PACKAGES:
         version = _version(name)
-        if (problem := _unmet(name, version)) is not None:
+        if (problem := _unmet(name, version) or _broken(name, version, probe)) is not None:
             yield problem
         else:
             found.append(f"{name} {version}")
-    yield Check("packages", "ok", ", ".join(found))
+    if "torchvision" in probe and "broken" not in probe:  # all of torch came, and then the process ended
+        fix = "install them anew: pip install --force-reinstall labelscrub"
+        yield Check("packages", "problem", f"one of them does not load: {probe['ended']}", fix)
+    else:
+        yield Check("packages", "ok", ", ".join(found))
     version = _version("simplejpeg")
     if version is None:
         yield Check("simplejpeg", "warning", "not installed: JPEGs decode slower", "pip install simplejpeg")
     else:
-        yield _unmet("simplejpeg", version) or Check("simplejpeg", "ok", version)
+        problem = _unmet("simplejpeg", version) or _broken("simplejpeg", version, probe)
+        yield problem or Check("simplejpeg", "ok", version)
+
+
+def _broken(name: str, version: str | None, probe: dict[str, Any]) -> Check | None:
+    """The problem of a package that does not load; None where it does, or where that was not tried."""
+    reason = probe.get("broken", {}).get(name)
+    if reason is None:
+        return None
+    fix = f"install it anew: pip install --force-reinstall '{name}'"
+    return Check(name, "problem", f"{version} does not load: {reason}", fix)
 
 
 def _unmet(name: str, version: str | None) -> Check | None:

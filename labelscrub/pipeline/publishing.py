@@ -84,10 +84,12 @@ def publish(
 ) -> str:
     """Write the forms that go into files; the one for stdout, text if there is none.
 
-    folder: what places are relative to: the working directory.
+    folder: the working directory; places are relative to the repository that it is in, if any.
     """
+    from labelscrub.reporting.places import root_of
     from labelscrub.store import write_atomic
 
+    folder = root_of(folder)
     printed = "text"
     summary = any(form.name == "github" for form in forms) and bool(environ.get(SUMMARY))
     for form in forms:

@@ -9,6 +9,7 @@ from labelscrub.config_limits import Limits
 from labelscrub.errors import UsageError
 from labelscrub.records import Calibration, ClassSummary
 from labelscrub.reporting.text import counted, one_line, shortened
+from labelscrub.reporting.trusted import untrusted
 
 
 @dataclass(frozen=True)
@@ -58,9 +59,7 @@ def class_gate(classes: Sequence[ClassSummary], limit: float, *, new: bool = Fal
     """The largest share of suspects in any one class; `classes` have the suspects that count, in order."""
     assessed = [c for c in classes if c.assessed and c.images]
     if not assessed:
-        return Gate(
-            "max-per-class", limit, 0, True, ("none", f"{100 * limit:.3g} %"), "no class was assessed"
-        )
+        raise untrusted("no class was assessed")
     worst = max(assessed, key=lambda c: (c.suspects / c.images, c.suspects))
     shown, passed, within = _against(worst.suspects / worst.images, limit)
     of = f"{counted(worst.images, 'label')} '{shortened(one_line(worst.label), 60)}'"
@@ -69,7 +68,8 @@ def class_gate(classes: Sequence[ClassSummary], limit: float, *, new: bool = Fal
     if over:
         sentence += f"; {over:,} of {counted(len(assessed), 'class')} {'is' if over == 1 else 'are'} over it"
     elif len(assessed) > 1:
-        sentence += ", as are all other classes"
+        skipped = any(c.images and not c.assessed for c in classes)
+        sentence += f", as are all other {'assessed ' if skipped else ''}classes"
     return Gate("max-per-class", limit, worst.suspects / worst.images, passed, shown, sentence)
 
 
@@ -92,7 +92,7 @@ def noise_rate_gate(calibration: Calibration, limit: float) -> Gate:
 
 
 def duplicates_gate(images: int) -> Gate:
-    """Images whose bytes are listed again under another label: one of the labels is wrong for certain."""
+    """Rows whose image is listed again under another label: one of the labels is wrong for certain."""
     sentence = "no image is listed under different labels"
     if images:
         sentence = f"{counted(images, 'listed image')} with the bytes of one that has another label"

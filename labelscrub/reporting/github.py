@@ -20,7 +20,7 @@ def verdict_commands(verdict: Verdict, folder: Path) -> str:
     failed = [gate for gate in verdict.gates if not gate.passed]
     lines = [command("error", {"title": f"labelscrub --{g.name}"}, g.sentence) for g in failed]
     found = sorted(alerts(verdict), key=lambda alert: alert.level)  # errors, then warnings, each by rank
-    shown = found[: ANNOTATIONS - len(lines)]
+    shown = found[: ANNOTATIONS - len(lines) - len(verdict.notes)]
     for alert in shown:
         suspect = alert.suspect
         title = _TITLES[alert.rule]
@@ -35,6 +35,7 @@ def verdict_commands(verdict: Verdict, folder: Path) -> str:
         total += f" {baseline_sentence(verdict)}"
     if len(shown) < len(found):
         total += f" {len(shown):,} of {counted(len(found), 'finding')} are annotated."
+    lines += [command("warning", {"title": "labelscrub check"}, note) for note in verdict.notes]
     lines.append(command("notice", {"title": "labelscrub check"}, total))
     return "\n".join(lines) + "\n"
 
@@ -51,4 +52,4 @@ def _data(text: str) -> str:
 
 def _property(text: str) -> str:
     """The runner restores these; what else is not seen stands as an escape."""
-    return one_line(_data(text)).replace(":", "%3A").replace(",", "%2C")
+    return one_line(_data(text).replace(":", "%3A").replace(",", "%2C"))

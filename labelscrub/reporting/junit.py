@@ -24,9 +24,8 @@ def verdict_junit(verdict: Verdict) -> str:
             _add(case, "system-out", gate.sentence)
         else:
             _add(case, "failure", gate.sentence, message=gate.sentence, type=gate.name)
-    _add(gates, "system-out", sentence(verdict))
-    if verdict.compared is not None:
-        _add(gates, "system-out", baseline_sentence(verdict))
+    said = [sentence(verdict), *([] if verdict.compared is None else [baseline_sentence(verdict)])]
+    _add(gates, "system-out", " ".join([*said, *verdict.notes]))  # readers take one a suite, and no more
     classes = ElementTree.SubElement(root, "testsuite", name="labelscrub.classes")
     limit = next((gate.limit for gate in verdict.gates if gate.name == "max-per-class"), 1.0)
     suspects = "suspect" if verdict.compared is None else "new suspect"

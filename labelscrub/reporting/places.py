@@ -21,6 +21,8 @@ class Places:
     tables: tuple[str, ...]
     first_rows: tuple[int, ...]
     """The first row of each table."""
+    digests: tuple[str, ...] = ()
+    """SHA-256 of each table as it was read; "" where an older run does not say."""
 
     def file_of(self, suspect: Suspect) -> str:
         """The text to change for another label: the row's table; in an image folder the image itself."""
@@ -37,7 +39,7 @@ def places_of(run: Mapping[str, Any]) -> Places:
     source = provenance.get("labels") or provenance.get("source") or run.get("source") or ""
     found = provenance.get("tables")
     tables = [
-        (int(table["first_row"]), str(table.get("path", "")))
+        (int(table["first_row"]), str(table.get("path", "")), str(table.get("sha256", "")))
         for table in (found if isinstance(found, list) else [])
         if isinstance(table, Mapping) and type(table.get("first_row")) is int
     ]
@@ -45,9 +47,16 @@ def places_of(run: Mapping[str, Any]) -> Places:
     return Places(
         source=str(source),
         kind="" if provenance.get("labels") else str(provenance.get("source_kind", "")),
-        tables=tuple(path for _, path in tables),
-        first_rows=tuple(row for row, _ in tables),
+        tables=tuple(path for _, path, _ in tables),
+        first_rows=tuple(row for row, _, _ in tables),
+        digests=tuple(digest for _, _, digest in tables),
     )
+
+
+def root_of(folder: Path) -> Path:
+    """What code scanning and annotations take places from: the repository around `folder`, else itself."""
+    folder = folder.resolve()
+    return next((place for place in (folder, *folder.parents) if (place / ".git").exists()), folder)
 
 
 def path_from(path: str, folder: Path) -> tuple[str, bool]:

@@ -12,7 +12,7 @@ from typing import Any
 from labelscrub import __version__
 from labelscrub.reporting.alerts import DUPLICATE, SUSPECT, Alert, alerts
 from labelscrub.reporting.places import uri_from
-from labelscrub.reporting.text import counted, printable
+from labelscrub.reporting.text import counted, inert, printable
 from labelscrub.reporting.verdict import Verdict
 from labelscrub.reporting.verdict_forms import baseline_counts
 
@@ -59,17 +59,18 @@ _INDEX = {rule["id"]: index for index, rule in enumerate(_RULES)}
 
 
 def verdict_sarif(verdict: Verdict, folder: Path) -> str:
-    """The alerts of a verdict; places inside `folder`, the working directory, are relative to it."""
+    """The alerts of a verdict; places inside `folder`, the repository's root, are relative to it."""
     found = alerts(verdict)
     fingerprints = _fingerprints(found)
     shown = list(zip(found, fingerprints, strict=True))[:RESULTS]
     source, _ = uri_from(verdict.places.source, folder)
+    told = [_total(len(found)), *({"level": "warning", "message": {"text": _text(n)}} for n in verdict.notes)]
     run = {
         "tool": {"driver": {"name": "labelscrub", "version": __version__, "rules": _RULES}},
         "automationDetails": {"id": f"labelscrub/{source.removeprefix('file://').strip('/')}/"},
-        "invocations": [{"executionSuccessful": True, "toolExecutionNotifications": [_total(len(found))]}],
+        "invocations": [{"executionSuccessful": True, "toolExecutionNotifications": told}],
         "originalUriBaseIds": {
-            _ROOT: {"description": {"text": "The working directory of labelscrub check."}}
+            _ROOT: {"description": {"text": "The repository's root, or else the working directory."}}
         },
         "columnKind": "unicodeCodePoints",
         "results": [_result(alert, fingerprint, folder) for alert, fingerprint in shown],
@@ -87,7 +88,7 @@ def verdict_sarif(verdict: Verdict, folder: Path) -> str:
         "version": "2.1.0",
         "runs": [run],
     }
-    return json.dumps(document, indent=1, allow_nan=False) + "\n"
+    return inert(json.dumps(document, indent=1, allow_nan=False)) + "\n"
 
 
 def _total(found: int) -> dict[str, Any]:
@@ -101,10 +102,9 @@ def _result(alert: Alert, fingerprint: str, folder: Path) -> dict[str, Any]:
     suspect = alert.suspect
     uri, inside = uri_from(alert.file, folder)
     place: dict[str, Any] = {"artifactLocation": {"uri": uri, **({"uriBaseId": _ROOT} if inside else {})}}
-    if suspect.line:
-        place["region"] = {"startLine": suspect.line}
-        if suspect.column:
-            place["region"]["startColumn"] = suspect.column
+    place["region"] = {"startLine": suspect.line or 1}  # code scanning wants a line of images, too
+    if suspect.line and suspect.column:
+        place["region"]["startColumn"] = suspect.column
     known = {} if alert.is_new is None else {"baselineState": "new" if alert.is_new else "unchanged"}
     return {
         "ruleId": alert.rule,

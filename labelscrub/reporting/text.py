@@ -9,8 +9,12 @@ from collections.abc import Callable
 from labelscrub.records import Calibration
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
-# C0, C1, line and paragraph separators, and the marks that reverse the reading direction of what follows.
-_UNSEEN = re.compile("[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
+# C0, C1, line and paragraph separators, and the marks that reverse the reading direction of what follows;
+# and what makes a command of a line of a CI log: "##[" anywhere in it, "::" where it begins.
+_UNSEEN = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+    r"|(?<=#)#(?=\[)|(?<!\S):(?=:)"
+)
 _SHORT = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
 
 
@@ -20,8 +24,13 @@ def printable(text: str) -> str:
 
 
 def one_line(text: str) -> str:
-    """Text that stays on its line and sends a terminal nothing but characters."""
+    """Text that stays on its line, sends a terminal nothing but characters, and a CI server no command."""
     return _UNSEEN.sub(_escape, text)
+
+
+def inert(document: str) -> str:
+    """JSON that means the same without the "##[" that GitHub's runner obeys wherever it stands in a line."""
+    return document.replace("##[", r"#\u0023[")
 
 
 def _escape(match: re.Match[str]) -> str:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from labelscrub.config import parse_aim
-from labelscrub.errors import ModelError, UsageError
+from labelscrub.errors import DataError, ModelError, UsageError
 from labelscrub.records import Calibration
 
 
@@ -29,7 +30,7 @@ def count(summary: Mapping[str, Any], name: str) -> int:
 def share(summary: Mapping[str, Any], name: str) -> float:
     """A number in 0..1."""
     value = summary.get(name)
-    if not isinstance(value, int | float) or value is True or not 0 <= value <= 1:  # NaN fails the comparison
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 <= value <= 1:  # nor NaN
         raise untrusted(f"'{name}' is {value!r}")
     return float(value)
 
@@ -78,3 +79,26 @@ def calibration_of(summary: Mapping[str, Any]) -> Calibration | None:
         expected_f1=share_or_nan(c, "expected_f1"),
         transition=(),
     )
+
+
+def count_relisted(path: Path) -> int:
+    """Rows of a report.parquet that list a used file again, but under another label.
+
+    Such a row is skipped, so its contradiction is no conflict among the used images.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    names = ["row", "status", "same_as", "given_label"]
+    try:
+        table = pq.read_table(path, columns=names, page_checksum_verification=True)
+        again = table.filter(pc.is_valid(table["same_as"]))
+        wanted = pc.is_in(table["row"], value_set=again["same_as"])
+        first = table.filter(pc.and_(wanted, pc.equal(table["status"], "used")))
+        label_of = dict(zip(*(first[name].to_pylist() for name in ("row", "given_label")), strict=True))
+        pairs = zip(*(again[name].to_pylist() for name in ("same_as", "given_label")), strict=True)
+        return sum(label != label_of.get(row, label) for row, label in pairs)
+    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+        cause = f"{path} is damaged: {' '.join(str(error).split())[:200]}"
+        raise DataError(cause, "run the same detect command again: it writes the report anew") from error

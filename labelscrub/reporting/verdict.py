@@ -70,6 +70,8 @@ class Verdict:
     """How many entries came into the baseline and left it, where it was updated."""
     listing: tuple[Suspect, ...] | None = None
     """Suspects and conflicting duplicates by rank, where they were read."""
+    notes: tuple[str, ...] = ()
+    """What a reader should know beside the gates, a sentence each, names in it made printable."""
 
 
 def judge(
@@ -78,6 +80,7 @@ def judge(
     *,
     listing: Sequence[Suspect] | None = None,
     compared: Compared | None = None,
+    relisted: int = 0,
 ) -> Verdict:
     """Hold a parsed `run.json` against the limits. Figures it can't trust are an error, never a pass.
 
@@ -86,6 +89,7 @@ def judge(
         limits: those that count; with a baseline `compared` says what it knows.
         listing: the suspects and conflicting duplicates of the run, where they were read.
         compared: `listing` held against the baseline of `limits`.
+        relisted: rows that list a used file again under another label, as `trusted.count_relisted` has them.
     """
     require_limit(limits)
     assert (limits.baseline is None) == (compared is None)
@@ -126,11 +130,11 @@ def judge(
     )
     if limits.max_per_class is not None and sum(c.suspects for c in classes) != suspects:
         raise untrusted(f"{suspects} suspects, but another number over all classes")
-    gates = _gates(verdict, limits)
+    gates = _gates(verdict, limits, relisted)
     return replace(verdict, passed=all(gate.passed for gate in gates), gates=gates)
 
 
-def _gates(verdict: Verdict, limits: Limits) -> tuple[Gate, ...]:
+def _gates(verdict: Verdict, limits: Limits, relisted: int) -> tuple[Gate, ...]:
     new = verdict.compared is not None
     suspects = verdict.suspects if verdict.compared is None else len(verdict.compared.new)
     gates = []
@@ -150,7 +154,7 @@ def _gates(verdict: Verdict, limits: Limits) -> tuple[Gate, ...]:
             )
         gates.append(noise_rate_gate(verdict.calibration, limits.max_noise_rate))
     if limits.fail_on_conflicting_duplicates:
-        gates.append(duplicates_gate(verdict.conflicts))
+        gates.append(duplicates_gate(verdict.conflicts + relisted))
     if limits.fail_on_unreadable:
         gates.append(unreadable_gate(verdict.unreadable, verdict.missing))
     return tuple(gates)
@@ -180,6 +184,8 @@ def _classes(summary: Mapping[str, Any]) -> tuple[ClassSummary, ...]:
 
 def _with_new_suspects(classes: tuple[ClassSummary, ...], compared: Compared) -> tuple[ClassSummary, ...]:
     new = Counter(suspect.given_label for suspect in compared.new)
+    if strange := new.keys() - {c.label for c in classes}:
+        raise untrusted(f"report.parquet has suspects of '{min(strange)}', which is not among the classes")
     return tuple(replace(c, suspects=min(new[c.label], c.suspects)) for c in classes)
 
 

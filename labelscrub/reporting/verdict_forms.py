@@ -12,6 +12,7 @@ from labelscrub.records import Calibration
 from labelscrub.reporting.text import (
     counted,
     expected_quality,
+    inert,
     noise_interval,
     one_line,
     percent,
@@ -37,6 +38,7 @@ def verdict_text(verdict: Verdict) -> str:
         lines += _aligned((one_line(s.path), _doubt(s)) for s in verdict.compared.new[:SHOWN])
         if len(verdict.compared.new) > SHOWN:
             lines.append(f"  and {len(verdict.compared.new) - SHOWN:,} more")
+    lines += [f"Note: {note}" for note in verdict.notes]
     lines.append(_figures(verdict))
     if verdict.worst_classes:
         lines.append("Worst classes (estimated noise rate):")
@@ -141,8 +143,9 @@ def verdict_json(verdict: Verdict) -> str:
         ],
         "confused_pairs": [vars(pair) for pair in verdict.confused_pairs],
         "not_assessed": list(verdict.not_assessed),
+        "notes": list(verdict.notes),
     }
-    return json.dumps(document, indent=2, allow_nan=False) + "\n"
+    return inert(json.dumps(document, indent=2, allow_nan=False)) + "\n"
 
 
 def baseline_counts(verdict: Verdict) -> dict[str, Any]:
@@ -178,6 +181,7 @@ def verdict_markdown(verdict: Verdict) -> str:
         parts.append("\n".join(failed))
     if verdict.compared is not None:
         parts.append(_markdown(baseline_sentence(verdict)))
+    parts += [f"Note: {_markdown(note)}" for note in verdict.notes]
     parts += _suspects_markdown(verdict)
     if verdict.worst_classes:
         rows = [

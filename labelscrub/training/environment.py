@@ -5,8 +5,10 @@ It answers a JSON line after each step, so that whoever reads them knows what th
 
 from __future__ import annotations
 
+import importlib
 import json
 import os
+from importlib import metadata
 from typing import Any
 
 import torch
@@ -14,6 +16,16 @@ import torch
 from labelscrub import processes
 from labelscrub.training.plan import choose_device, choose_precision, name_device
 
+# Package -> a module of it that holds compiled code, which is what breaks.
+COMPILED = {
+    "numpy": "numpy.linalg",
+    "pillow": "PIL.Image",
+    "pyarrow": "pyarrow.parquet",
+    "scikit-learn": "sklearn",
+    "scipy": "scipy.special",
+    "safetensors": "safetensors",
+    "simplejpeg": "simplejpeg",
+}
 _GPU_FILES = ("/dev/nvidiactl", "/dev/dxg", "/dev/kfd")  # NVIDIA's driver, WSL's, AMD's
 
 
@@ -99,9 +111,29 @@ def try_torchvision() -> dict[str, str]:
     return {"version": str(torchvision.__version__), "problem": ""}
 
 
+def try_packages() -> dict[str, str]:
+    """Each of COMPILED that is installed and does not load, and why."""
+    broken = {}
+    for package, module in COMPILED.items():
+        try:
+            metadata.version(package)
+            importlib.import_module(module)
+        except metadata.PackageNotFoundError:
+            continue  # told by whoever knows whether it is needed
+        except Exception as error:  # ImportError, ValueError of another numpy, OSError ...
+            broken[package] = f"{type(error).__name__}: {error}".partition("\n")[0]
+    return broken
+
+
 def main() -> None:
-    """The child: {"facts"}, {"device"}, {"torchvision"}, a line each."""
+    """The child: {"facts"}, {"device"}, {"torchvision"}, {"broken"}, a line each."""
     _, stdout = processes.attach()
-    for name, step in (("facts", facts), ("device", try_device), ("torchvision", try_torchvision)):
+    steps = (
+        (facts, "facts"),
+        (try_device, "device"),
+        (try_torchvision, "torchvision"),
+        (try_packages, "broken"),
+    )
+    for step, name in steps:
         stdout.write(json.dumps({name: step()}).encode() + b"\n")
         stdout.flush()

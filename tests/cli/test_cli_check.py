@@ -129,6 +129,21 @@ def test_limits_come_from_files_and_variables_too(run, capsys, tmp_path, monkeyp
     assert "did you mean 'max_rate'" in capsys.readouterr().err
 
 
+def test_a_limit_in_a_misspelled_variable_is_warned_about(run, capsys, monkeypatch):
+    monkeypatch.setenv("LABELSCRUB_MAX_RATES", "0")
+    assert main(["check", run(), "--max-suspects", "5"]) == 0
+    warned = "warning: LABELSCRUB_MAX_RATES sets nothing: did you mean LABELSCRUB_MAX_RATE?\n"
+    assert capsys.readouterr().err == warned
+
+
+def test_a_mistake_in_a_settings_file_names_the_file(run, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("labelscrub.toml").write_text('epochs = "ten"\n')
+    for words in (["check", run(), "--max-rate", "1"], ["detect", "images"]):
+        assert main(words) == 2
+        assert capsys.readouterr().err.startswith("labelscrub: labelscrub.toml: --epochs must be")
+
+
 def test_from_a_manifest_to_its_rows(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("GITHUB_STEP_SUMMARY", raising=False)

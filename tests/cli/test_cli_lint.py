@@ -135,6 +135,16 @@ def test_annotations_point_at_the_manifests_line(here, capsys):
     assert out.startswith("::error file=labels.csv,line=4,")
 
 
+def test_annotations_are_at_paths_of_the_repository(here, capsys, monkeypatch):
+    """Also in a step with a working-directory of its own, and for a source that is named "./" or "../"."""
+    (here / ".git").mkdir()
+    (here / "sub").mkdir()
+    monkeypatch.chdir(here / "sub")
+    for source in ("../labels.csv", "./../labels.csv", here / "labels.csv"):
+        _, out, _ = run(capsys, source, "--format", "github")
+        assert out.startswith("::error file=labels.csv,line=4,"), out
+
+
 def test_ten_annotations_and_no_more(here, capsys):
     (here / "many.csv").write_text("path,label\n" + "".join(f"{i}.png,{i % 2}\n" for i in range(500)))
     _, out, _ = run(capsys, "many.csv", "--format", "github")
@@ -168,7 +178,7 @@ def test_names_that_mean_harm_stay_names(tmp_path, monkeypatch, capsys):
 
     code, out, _ = run(capsys, ".", "--format", "github")
     assert code == 1
-    pattern = r"::error (file=[^\s:,][^:,]*,)?title=[^:]*::.*"
+    pattern = r"::error (file=[^:,]+,)?title=[^:]*::.*"
     assert all(re.fullmatch(pattern, line) for line in out.splitlines()), out
 
     code, out, _ = run(capsys, ".", "--format", "json")

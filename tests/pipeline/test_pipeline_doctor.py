@@ -15,6 +15,7 @@ import pytest
 import labelscrub
 from labelscrub.pipeline import doctor, installed, machine
 from labelscrub.pipeline.installed import Check, torch_and_device
+from labelscrub.training import environment
 
 GIB = 1 << 30
 CPU = {
@@ -129,6 +130,31 @@ def test_a_torch_that_does_not_load(fake, code, said):
     assert found["torch"].state == "problem" and said in found["torch"].text
     assert "--force-reinstall" in found["torch"].fix
     assert found["torchvision"].state == "warning" and "not tried" in found["torchvision"].text
+
+
+def test_a_package_that_is_there_and_does_not_load(fake):
+    fake("pyarrow", "raise ImportError('libarrow.so.2600: cannot open shared object file\\nmore')")
+    probe = doctor._probe()
+    found = named(installed.packages(probe))
+    assert found["pyarrow"] == Check(
+        "pyarrow",
+        "problem",
+        f"{metadata.version('pyarrow')} does not load: ImportError: libarrow.so.2600: cannot open shared "
+        "object file",
+        "install it anew: pip install --force-reinstall 'pyarrow'",
+    )
+    assert found["packages"].state == "ok" and "pyarrow" not in found["packages"].text
+    assert named(torch_and_device(probe))["torchvision"].state == "ok"
+
+
+def test_a_package_that_ends_the_process(fake):
+    fake("scipy", "import os; os.abort()")
+    found = named(installed.packages(doctor._probe()))
+    assert found["packages"].state == "problem" and "ended by SIGABRT" in found["packages"].text
+
+
+def test_every_compiled_package_is_one_that_is_looked_at():
+    assert set(environment.COMPILED) == {*installed.PACKAGES, "simplejpeg"} - {"jinja2", "typer", "rich"}
 
 
 def test_a_torch_that_never_answers(fake, monkeypatch):
@@ -279,7 +305,7 @@ def test_packages_missing_or_too_old(monkeypatch):
 
     monkeypatch.setattr(installed.metadata, "version", version)
     monkeypatch.setattr(installed.metadata, "requires", lambda name: ["pillow>=11", "pyarrow>=17"])
-    checks = named(installed.packages())
+    checks = named(installed.packages({}))
     assert checks["pillow"] == Check("pillow", "problem", "10.4.0 is too old", "pip install 'pillow>=11'")
     assert checks["pyarrow"] == Check("pyarrow", "problem", "not installed", "pip install 'pyarrow>=17'")
     assert checks["simplejpeg"].state == "warning"

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import sys
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
+from pictures import picture
 
 from labelscrub.config import Settings
 from labelscrub.config_limits import Limits
 from labelscrub.curation.decisions import decision_line
 from labelscrub.errors import DataError, EnvironmentProblem, UsageError
-from labelscrub.pipeline import check, parse_forms, publish
+from labelscrub.pipeline import check, detect, parse_forms, publish
+from labelscrub.pipeline.linting import lint
 from labelscrub.pipeline.publishing import FORMS, SUMMARY_LIMIT
 from labelscrub.reporting.suspects import read_suspects
 from labelscrub.review_records import Decision
@@ -263,3 +267,104 @@ def test_a_report_without_suspects_can_be_published_in_any_form(tmp_path):
     run = write_run(tmp_path / "clean", make_report(suspects=0, conflicts=0, skipped=0))
     for name in FORMS:
         assert published(run, [name], tmp_path, baseline=str(tmp_path / "b.json"), update_baseline=True)
+
+
+def run_of_tables(tmp_path, **contents):
+    """A run that has read these tables; their paths, and the run's."""
+    tables = []
+    for row, (name, text) in enumerate(contents.items()):
+        path = tmp_path / f"{name}.csv"
+        path.write_text(text)
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        tables.append({"path": str(path), "first_row": row, "sha256": digest})
+    provenance = {"source": str(tmp_path), "source_kind": "csv", "tables": tables}
+    run = write_run(tmp_path / "run", provenance=provenance)
+    return [Path(table["path"]) for table in tables], run
+
+
+def test_a_table_that_changed_since_the_run_is_noted(tmp_path):
+    (one, two), run = run_of_tables(tmp_path, one="a", two="b")
+    assert check(run, max_rate=1).notes == ()
+    two.write_text("c")
+    said = ("two.csv changed since this run: run detect again.",)
+    judged = check(run, max_rate=1)
+    assert judged.passed and judged.notes == said
+    known = {"baseline": str(tmp_path / "known.json"), "update_baseline": True}
+    assert check(run, **known).notes == said
+    assert f"\nNote: {said[0]}\n" in publish(judged, (), folder=tmp_path, environ={})
+    one.write_text("d")
+    assert check(run, max_rate=1).notes == (
+        "one.csv and 1 more table changed since this run: run detect again.",
+    )
+
+
+def test_what_is_not_quickly_found_out_is_not_noted(tmp_path, monkeypatch):
+    (one,), run = run_of_tables(tmp_path, one="a")
+    one.write_text("larger")
+    monkeypatch.setattr("labelscrub.pipeline.gating.QUICKLY_READ", 6)
+    assert len(check(run, max_rate=1).notes) == 1
+    monkeypatch.setattr("labelscrub.pipeline.gating.QUICKLY_READ", 5)
+    assert check(run, max_rate=1).notes == ()
+    one.unlink()
+    assert check(run, max_rate=1).notes == ()
+    one.mkdir()
+    assert check(run, max_rate=1).notes == ()
+
+
+def test_a_run_that_kept_no_digests_is_judged_as_before(tmp_path):
+    (tmp_path / "labels.csv").write_text("changed")
+    tables = [{"path": str(tmp_path / "labels.csv"), "first_row": 0}, {"path": "\0", "first_row": 1}]
+    run = write_run(tmp_path / "run", provenance={"source_kind": "csv", "tables": tables})
+    assert check(run, max_rate=1).notes == ()
+
+
+def test_rows_that_a_baseline_knows_by_their_number_are_noted(tmp_path):
+    np.save(tmp_path / "labels.npy", np.array([0, 1] * 20))
+    probs = np.tile([[0.95, 0.05], [0.05, 0.95]], (20, 1))
+    probs[3] = probs[2]
+    np.save(tmp_path / "probs.npy", probs)
+    out = tmp_path / "alone"
+    detect(None, pred_probs=tmp_path / "probs.npy", labels=tmp_path / "labels.npy", out=out)
+    (note,) = check(out, baseline=str(tmp_path / "known.json"), update_baseline=True).notes
+    assert "by their row" in note
+    assert check(out, max_rate=1).notes == ()
+
+
+def test_places_are_relative_to_the_repository(tmp_path):
+    """A step with a working-directory of its own must not lead to another file of the same name."""
+    folder = tmp_path / "repo" / "data sets"
+    folder.mkdir(parents=True)
+    tables = [{"path": str(folder / "labels.csv"), "first_row": 0}]
+    run = write_run(tmp_path / "run", provenance={"source_kind": "csv", "tables": tables})
+    assert "file=labels.csv:" in published(run, ["github"], folder).replace(",", ":").replace("::", ":")
+    (tmp_path / "repo" / ".git").write_text("gitdir: elsewhere")  # as a worktree has it
+    assert "file=data sets/labels.csv:" in published(run, ["github"], folder).replace(",", ":").replace(
+        "::", ":"
+    )
+    assert '"uri": "data%20sets/labels.csv"' in published(run, ["sarif"], folder)
+
+
+def test_one_file_listed_under_two_labels_is_a_conflict_though_detect_skips_it(tmp_path):
+    """As `lint` says of it; of the same path only the first row is used."""
+    lines = ["path,label"]
+    for index in range(12):
+        picture("left", index).save(tmp_path / f"{index}.png")
+        lines.append(f"{index}.png,{'ab'[index % 2]}")
+    lines += ["0.png,a", "./2.png,a"]
+
+    def judged(name, *more):
+        rows = [*lines, *more]
+        (tmp_path / name).write_text("\n".join(rows) + "\n")
+        probs = np.array([[0.9, 0.1] if row.endswith(",a") else [0.1, 0.9] for row in rows[1:]])
+        np.save(tmp_path / "probs.npy", probs)
+        out = tmp_path / f"run-{name}"
+        detect(tmp_path / name, pred_probs=tmp_path / "probs.npy", out=out, workers=0)
+        (gate,) = check(out, fail_on_conflicting_duplicates=True).gates
+        assert gate.passed == check(out, fail_on_conflicting_duplicates=True, with_listing=True).passed
+        assert gate.passed == lint(tmp_path / name, fail_on=["conflict"], workers=0).passed
+        return gate.passed, gate.value
+
+    assert judged("agreed.csv") == (True, 0)
+    assert judged("contradicted.csv", "0.png,b") == (False, 1)
+    (tmp_path / "copy.png").write_bytes((tmp_path / "0.png").read_bytes())
+    assert judged("copied.csv", "0.png,b", "./2.png,b", "copy.png,b") == (False, 4)

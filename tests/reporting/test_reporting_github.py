@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -102,6 +103,17 @@ def test_with_a_baseline_only_what_is_new_is_annotated():
     annotations, notice = commands(judged(report, entries=update({}, listing_of(report)[1:])))
     assert len(annotations) == 2 and annotations[1][1]["file"] == "animals/img/0003.png"
     assert "4 suspects known, 1 new" in notice[2]
+
+
+def test_a_note_is_a_warning_and_counts_as_an_annotation():
+    report = made(used=40, suspects=30)
+    verdict = replace(judged(report, max_rate=0.1), notes=("a\nb %",))
+    annotations, _ = commands(verdict)
+    assert len(annotations) == ANNOTATIONS and annotations[-1] == (
+        "warning",
+        {"title": "labelscrub check"},
+        r"a\nb %",
+    )
 
 
 @pytest.mark.parametrize("name", ["50%2C,:=::x", "::stop-commands::y", *HOSTILE, "x" * 400])

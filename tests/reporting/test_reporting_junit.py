@@ -71,6 +71,18 @@ def test_a_class_that_was_not_assessed_is_skipped():
     assert outcomes(suites["classes"])["few"] == "skipped"
 
 
+def test_a_suite_says_all_in_one_place():
+    """The schemas of CI servers allow one system-out, and Jenkins reads the first."""
+    report = make_report()
+    verdict = replace(judged(report, entries=update({}, listing_of(report))), notes=("labels.csv changed.",))
+    root = ElementTree.fromstring(verdict_junit(verdict).encode())
+    (said,) = root.findall("testsuite[@name='labelscrub.gates']/system-out")
+    assert said.text == (
+        "labelscrub suspects 5 of 12 labels (41.7 %). Baseline known.json: 5 suspects known, 0 new. "
+        "labels.csv changed."
+    )
+
+
 def test_a_run_with_nothing_to_say_has_a_case_all_the_same():
     report = make_report(suspects=0, conflicts=0)
     report = replace(report, summary=replace(report.summary, classes=()))

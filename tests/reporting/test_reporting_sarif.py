@@ -80,7 +80,8 @@ def test_an_image_of_a_folder_is_its_own_place():
     suspects, duplicates = by_rule(run)
     assert (len(suspects), len(duplicates)) == (5, 2)
     assert place(suspects[0]) == {
-        "artifactLocation": {"uri": "animals/img/0003.png", "uriBaseId": "%SRCROOT%"}
+        "artifactLocation": {"uri": "animals/img/0003.png", "uriBaseId": "%SRCROOT%"},
+        "region": {"startLine": 1},  # required: docs.github.com, "SARIF support for code scanning"
     }
     assert suspects[0]["message"]["text"] == (
         "Label 'cat' looks wrong: 'dog' is more likely (93 %). Image: img/0003.png"
@@ -214,3 +215,19 @@ def test_the_rules_say_what_to_do():
     for rule in run_of(judged(made(), max_rate=1))["tool"]["driver"]["rules"]:
         assert rule["shortDescription"]["text"].endswith(".") and len(rule["fullDescription"]["text"]) < 1024
         assert rule["help"]["text"] and rule["help"]["markdown"]
+
+
+def test_a_note_is_told_by_the_tool():
+    verdict = replace(judged(make_report(provenance=FOLDER), max_rate=1), notes=("[a](b) changed.",))
+    told = run_of(verdict)["invocations"][0]["toolExecutionNotifications"]
+    assert [n["level"] for n in told] == ["note", "warning"]
+    assert told[1]["message"]["text"] == r"\[a\](b) changed."
+
+
+def test_no_line_is_a_runners_command():
+    """Printed in a job, "##[...]" would be one wherever it stands."""
+    report = make_report(provenance=FOLDER, classes=("##[add-mask]a", "b"))
+    text = verdict_sarif(judged(report, max_rate=1), REPO)
+    assert "##[" not in text
+    labels = {result["properties"]["givenLabel"] for result in json.loads(text)["runs"][0]["results"]}
+    assert labels == {"##[add-mask]a", "b"}

@@ -1,3 +1,4 @@
+import json
 import re
 
 import pytest
@@ -9,6 +10,7 @@ from labelscrub.reporting.text import (
     calibrated_sentence,
     calibration_figures,
     error_share,
+    inert,
     one_line,
     percent,
     printable,
@@ -35,11 +37,33 @@ def test_printable_shows_undecodable_bytes_as_python_does(text, shown):
     assert printable(text) == shown
 
 
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("##[add-mask]a", r"#\x23[add-mask]a"),
+        ("a ###[group]", r"a ##\x23[group]"),
+        ("::add-mask::a", r"\x3a:add-mask::a"),
+        ("  ::x::", r"  \x3a:x::"),
+        ("std::vector #[1] ## [2]", "std::vector #[1] ## [2]"),
+    ],
+)
+def test_one_line_is_no_command_of_githubs_runner(text, shown):
+    """As actions/runner's ActionCommand.cs takes them: "##[" anywhere, "::" after white space alone."""
+    assert one_line(text) == shown
+
+
+@pytest.mark.parametrize("text", ["##[add-mask]a", "###[##[", "#[", "ä##["])
+def test_inert_json_means_the_same(text):
+    document = json.dumps({text: [text]}, ensure_ascii=False)
+    assert "##[" not in inert(document) and json.loads(inert(document)) == {text: [text]}
+
+
 @given(st.text(st.characters(codec=None)))
 def test_one_line_sends_a_terminal_no_control_and_no_second_line(text):
     shown = one_line(text)
     shown.encode()
     assert len(shown.splitlines()) <= 1
+    assert "##[" not in shown and not shown.strip().startswith("::")
     assert not any(ord(c) < 0x20 or 0x7F <= ord(c) < 0xA0 or c in "\u202e\u2066" for c in shown)
 
 

@@ -3,6 +3,7 @@ import json
 import re
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 from listings import listing_of
@@ -278,6 +279,7 @@ def test_json_has_stable_keys_and_parses():
         "worst_classes",
         "confused_pairs",
         "not_assessed",
+        "notes",
     ]
     assert document["gates"] == [
         {
@@ -365,12 +367,14 @@ def run_of(classes):
         (
             0.06,
             True,
-            "3 of 50 labels 'dog' are suspect: 6 %, within the limit of 6 %, as are all other classes",
+            "3 of 50 labels 'dog' are suspect: 6 %, within the limit of 6 %, as are all other assessed "
+            "classes",
         ),
         (
             1,
             True,
-            "3 of 50 labels 'dog' are suspect: 6 %, within the limit of 100 %, as are all other classes",
+            "3 of 50 labels 'dog' are suspect: 6 %, within the limit of 100 %, as are all other assessed "
+            "classes",
         ),
     ],
 )
@@ -380,11 +384,33 @@ def test_the_worst_class_decides(limit, passed, sentence):
     assert (gate.passed, gate.sentence) == (passed, sentence)
 
 
-def test_one_class_and_none_that_was_assessed():
+def test_one_class():
     (gate,) = judged(run_of([("cat", 4, 1, True)]), max_per_class=0.25).gates
     assert gate.sentence == "1 of 4 labels 'cat' are suspect: 25 %, within the limit of 25 %"
-    (gate,) = judged(run_of([("cat", 4, 0, False)]), max_per_class=0).gates
-    assert (gate.passed, gate.sentence) == (True, "no class was assessed")
+
+
+def test_classes_of_which_none_was_assessed_fail_closed():
+    with pytest.raises(ModelError, match="no class was assessed"):
+        judged(run_of([("cat", 4, 0, False)]), max_per_class=0)
+
+
+def test_other_classes_are_all_of_them_where_all_were_assessed():
+    (gate,) = judged(run_of([c for c in CLASSES if c[3]]), max_per_class=1).gates
+    assert gate.sentence.endswith("within the limit of 100 %, as are all other classes")
+
+
+def test_a_new_suspect_of_no_known_class_fails_closed():
+    listing = [replace(suspect, given_label="another") for suspect in listing_of(make_report())]
+    limits = Limits(baseline="known.json", max_per_class=1)
+    with pytest.raises(ModelError, match="suspects of 'another', which is not among the classes"):
+        judge(stored_run(), limits, listing=listing, compared=compare({}, listing))
+
+
+@pytest.mark.parametrize("name", ["estimated_noise_rate", "accuracy"])
+@pytest.mark.parametrize("value", [True, False])
+def test_true_and_false_are_no_shares(name, value):
+    with pytest.raises(ModelError, match=name):
+        judged(stored_run(**{name: value}), max_rate=1.0)
 
 
 @pytest.mark.parametrize(
@@ -516,7 +542,17 @@ def test_no_line_of_text_or_markdown_is_a_runners_command(name):
     limits = Limits(baseline=name, max_per_class=0.1)
     verdict = judge(run, limits, listing=listing, compared=compare({}, listing))
     for text in (verdict_text(verdict), verdict_markdown(verdict), verdict_json(verdict)):
-        assert not any(line.strip().startswith(("::", "##[")) for line in text.splitlines())
+        assert not any(line.strip().startswith("::") for line in text.splitlines())
+        assert "##[" not in text  # which the runner obeys anywhere in a line
+    pairs = json.loads(verdict_json(verdict))["confused_pairs"]
+    assert [pair["given"] for pair in pairs] == [pair.given for pair in verdict.confused_pairs]
+
+
+def test_notes_are_in_each_form_for_people_and_programs():
+    verdict = replace(judged(stored_run(), max_rate=1), notes=("labels.csv changed.",))
+    assert "\nNote: labels.csv changed.\n" in verdict_text(verdict)
+    assert "\n\nNote: labels.csv changed.\n\n" in verdict_markdown(verdict)
+    assert json.loads(verdict_json(verdict))["notes"] == ["labels.csv changed."]
 
 
 def test_a_report_of_another_run_is_noticed():

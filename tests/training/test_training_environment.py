@@ -27,6 +27,14 @@ def test_this_device_computes_and_torchvision_loads() -> None:
     assert environment.try_torchvision() == {"version": torchvision.__version__, "problem": ""}
 
 
+def test_packages_load_and_one_that_does_not_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert environment.try_packages() == {}
+    monkeypatch.setitem(environment.COMPILED, "numpy", "numpy.no_such_module")
+    monkeypatch.setitem(environment.COMPILED, "not-installed-at-all", "os")
+    said = {"numpy": "ModuleNotFoundError: No module named 'numpy.no_such_module'"}
+    assert environment.try_packages() == said
+
+
 def test_a_device_that_computes_nothing_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(environment, "choose_device", lambda asked: torch.device("meta"))
     assert environment.try_device().startswith(("RuntimeError: ", "NotImplementedError: "))
