@@ -1,6 +1,7 @@
 """Report in, bytes or text out: nothing here touches the disk or the clock.
 
-Tables and page load on first use, so that a verdict on a stored run imports neither numpy nor pyarrow.
+All but run_json loads on first use: a verdict on a stored run imports neither numpy nor pyarrow, and `--help`
+not even the verdict.
 """
 
 from __future__ import annotations
@@ -8,15 +9,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 # Not lazy: the module of this name would take the function's place once anything had imported it.
-from labelscrub.reporting.gates import Gate
 from labelscrub.reporting.run_json import parse_run_json, run_json
-from labelscrub.reporting.verdict import Verdict, judge
-from labelscrub.reporting.verdict_forms import verdict_json, verdict_markdown, verdict_text
 
 if TYPE_CHECKING:
+    from labelscrub.reporting.gates import Gate
     from labelscrub.reporting.html import report_html
     from labelscrub.reporting.suspects import read_suspects
     from labelscrub.reporting.tables import report_parquet, suspects_csv
+    from labelscrub.reporting.verdict import Verdict, judge
+    from labelscrub.reporting.verdict_forms import verdict_json, verdict_markdown, verdict_text
 
 __all__ = [
     "Gate",
@@ -34,6 +35,12 @@ __all__ = [
 ]
 
 _LAZY = {
+    "Gate": "gates",
+    "Verdict": "verdict",
+    "judge": "verdict",
+    "verdict_json": "verdict_forms",
+    "verdict_markdown": "verdict_forms",
+    "verdict_text": "verdict_forms",
     "read_suspects": "suspects",
     "report_html": "html",
     "report_parquet": "tables",
