@@ -8,9 +8,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
 from pictures import CLASSES, QUICK, write_folder
 
-from labelscrub.cli.app import main
+from labelscrub.cli.app import app, main
 from labelscrub.curation.decisions import decision_line
 from labelscrub.reporting import read_suspects
 from labelscrub.review_records import Decision
@@ -103,3 +104,27 @@ def test_the_python_examples_run(data):
 @pytest.mark.parametrize("prefix", ELSEWHERE)
 def test_what_runs_elsewhere_is_in_the_readme(prefix):
     assert any(line.startswith(prefix) for line in commands())
+
+
+def help_texts() -> dict[str, tuple[str, set[str]]]:
+    """ "labelscrub config show" -> its help, and the options it has; groups are not commands."""
+    found = {}
+
+    def visit(name: str, command) -> None:
+        if subcommands := getattr(command, "commands", None):
+            for word, subcommand in subcommands.items():
+                visit(f"{name} {word}", subcommand)
+            return
+        options = {option for p in command.params for option in (*p.opts, *p.secondary_opts)}
+        found[name] = " ".join(command.help.split()), options
+
+    visit("labelscrub", typer.main.get_command(app))
+    return found
+
+
+@pytest.mark.parametrize(("name", "text", "options"), [(name, *of) for name, of in help_texts().items()])
+def test_each_command_has_an_example_whose_options_exist(name, text, options):
+    examples = re.findall(rf"{name}\b.*?(?=[:.] |$)", text.partition("Example")[2])
+    assert examples
+    for example in examples:
+        assert set(re.findall(r" (--?[a-z][a-z-]*)", example)) <= options
