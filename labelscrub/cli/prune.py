@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -135,6 +136,10 @@ def _line(change: Change) -> str:
     return f"{what}; its file to {one_line(change.target)}" if change.target else what
 
 
+def _quoted(path: Path) -> str:
+    return shlex.quote(str(path))
+
+
 def _summary(pruned: Pruned, run: Path, *, by_people: bool) -> list[str]:
     """What was done, where, and how to take it back."""
     would = "would be " if pruned.dry_run else ""
@@ -145,7 +150,10 @@ def _summary(pruned: Pruned, run: Path, *, by_people: bool) -> list[str]:
     )
     rows += f"; {pruned.relabelled:,} relabelled." if pruned.relabelled else "."
     if pruned.action == "manifest":
-        return [f"{pruned.target}: {rows}", f"Its paths are relative to {pruned.image_root}"]
+        where = f"Its paths are relative to {pruned.image_root}"
+        if pruned.target.parent.resolve() != pruned.image_root.resolve():
+            where += f": labelscrub detect {_quoted(pruned.target)} --image-root {_quoted(pruned.image_root)}"
+        return [f"{pruned.target}: {rows}", where]
     manifest = (
         [f"The cleaned manifest{' would be' * pruned.dry_run}: {pruned.manifest}"] if pruned.manifest else []
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 from pathlib import Path
 
@@ -54,6 +55,17 @@ def run(capsys, *arguments):
 
 def pruned(capsys, *arguments):
     return run(capsys, "prune", "run", "--source", "data", *arguments)
+
+
+def test_the_command_that_detects_on_the_cleaned_manifest_works_as_printed(here, capsys):
+    (here / "else where").mkdir()
+    code, out, _ = pruned(capsys, "--to", "else where/clean.csv", "-q")
+    assert code == 0
+    command = shlex.split(out.splitlines()[-1].partition(": ")[2])
+    assert command[:3] == ["labelscrub", "detect", "else where/clean.csv"]
+    assert len(read_source(Path(command[2]), SourceSettings(image_root=command[4]))) == 23
+    code, out, _ = pruned(capsys, "--to", "data/clean.csv", "-q")
+    assert code == 0 and out.splitlines()[-1] == "Its paths are relative to data"  # as detect takes them
 
 
 def test_a_dry_run_prints_a_line_a_row_and_the_totals(here, capsys):
