@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from labelscrub.cli.console import ProgressDisplay
-from labelscrub.cli.options import DEFAULT_OUT, Debug, Quiet, Run
+from labelscrub.cli.options import DEFAULT_OUT, Debug, MovedTo, Quiet, Run
 from labelscrub.reporting.text import counted, one_line
 
 if TYPE_CHECKING:
@@ -49,12 +49,7 @@ def export(
             help="fiftyone, huggingface: hard links instead of copies. Who edits the one edits the other.",
         ),
     ] = False,
-    source: Annotated[
-        Path | None,
-        typer.Option(
-            "--source", help="Where the source is now, if it has moved.", show_default="as in the run"
-        ),
-    ] = None,
+    source: MovedTo = None,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:

@@ -27,6 +27,10 @@ Config = Annotated[
     typer.Option("--config", help="Settings file.", show_default="labelscrub.toml or pyproject.toml here"),
 ]
 Out = Annotated[Path, typer.Option("--out", "-o", help="Run directory for the results.")]
+MovedTo = Annotated[
+    Path | None,
+    typer.Option("--source", help="Where the source is now, if it has moved.", show_default="as in the run"),
+]
 Restart = Annotated[
     bool, typer.Option("--restart", help="Begin anew where --out holds a run with other data or settings.")
 ]

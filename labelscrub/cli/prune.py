@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from labelscrub.cli.console import ProgressDisplay, printable
-from labelscrub.cli.options import DEFAULT_OUT, Debug, Quiet, Run
+from labelscrub.cli.options import DEFAULT_OUT, Debug, MovedTo, Quiet, Run
 from labelscrub.errors import EXIT_DATA
 from labelscrub.reporting.text import counted, one_line
 
@@ -67,12 +67,7 @@ def prune(
     top: Annotated[
         int | None, typer.Option("--top", min=0, help="Only the first so many.", show_default=False)
     ] = None,
-    source: Annotated[
-        Path | None,
-        typer.Option(
-            "--source", help="Where the source is now, if it has moved.", show_default="as in the run"
-        ),
-    ] = None,
+    source: MovedTo = None,
     yes: Annotated[
         bool,
         typer.Option("--yes", "-y", help="Go ahead even where more than half of a class would leave it."),

@@ -5,13 +5,12 @@ from __future__ import annotations
 import os
 import sys
 import threading
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from labelscrub.cli.console import ProgressDisplay, printable
-from labelscrub.cli.options import DEFAULT_OUT, Debug, Quiet, Run
+from labelscrub.cli.options import DEFAULT_OUT, Debug, MovedTo, Quiet, Run
 
 
 def review(
@@ -27,12 +26,7 @@ def review(
             show_default="where there are a display and a terminal",
         ),
     ] = None,
-    source: Annotated[
-        Path | None,
-        typer.Option(
-            "--source", help="Where the source is now, if it has moved.", show_default="as in the run"
-        ),
-    ] = None,
+    source: MovedTo = None,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from labelscrub.cli.console import ProgressDisplay, printable, result_console
-from labelscrub.cli.options import DEFAULT_OUT, Debug, Quiet, Run
+from labelscrub.cli.options import DEFAULT_OUT, Debug, MovedTo, Quiet, Run
 
 if TYPE_CHECKING:
     from labelscrub.evaluation.expectation import Expectation
@@ -45,12 +45,7 @@ def score(
         ),
     ],
     run: Run = DEFAULT_OUT,
-    source: Annotated[
-        Path | None,
-        typer.Option(
-            "--source", help="Where the source is now, if it has moved.", show_default="as in the run"
-        ),
-    ] = None,
+    source: MovedTo = None,
     by_class: Annotated[bool, typer.Option("--by-class", help="Also a line for each given label.")] = False,
     plot: Annotated[
         Path | None,

@@ -15,11 +15,11 @@ from labelscrub.reporting.baseline import compare
 from labelscrub.reporting.text import printable
 from labelscrub.review_records import Suspect
 
-FOLDER = {"source": "/work/repo/animals", "source_kind": "folder", "tables": []}
+FOLDER = {"source": "/srv/repo/animals", "source_kind": "folder", "tables": []}
 TABLE = {
-    "source": "/work/repo/labels.csv",
+    "source": "/srv/repo/labels.csv",
     "source_kind": "csv",
-    "tables": [{"path": "/work/repo/labels.csv", "first_row": 0}],
+    "tables": [{"path": "/srv/repo/labels.csv", "first_row": 0}],
 }
 
 

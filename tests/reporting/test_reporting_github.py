@@ -12,7 +12,7 @@ from reports import HOSTILE, make_report
 from labelscrub.reporting.baseline import update
 from labelscrub.reporting.github import ANNOTATIONS, command, verdict_commands
 
-REPO = Path("/work/repo")
+REPO = Path("/srv/repo")
 
 
 def parsed(line):

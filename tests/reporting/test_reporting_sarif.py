@@ -20,7 +20,7 @@ from labelscrub.reporting.baseline import decide, update
 from labelscrub.reporting.sarif import verdict_sarif
 from labelscrub.review_records import Decision
 
-REPO = Path("/work/repo")
+REPO = Path("/srv/repo")
 
 
 @functools.cache
@@ -105,7 +105,7 @@ def test_a_manifests_row_is_the_place_of_its_label():
 
 
 def test_each_row_is_in_its_own_table():
-    tables = [{"path": f"/work/repo/{name}.csv", "first_row": row} for name, row in (("b", 5), ("a", 0))]
+    tables = [{"path": f"/srv/repo/{name}.csv", "first_row": row} for name, row in (("b", 5), ("a", 0))]
     run = run_of(judged(made({**TABLE, "tables": tables}), max_rate=1))
     suspects, _ = by_rule(run)
     assert [place(result)["artifactLocation"]["uri"] for result in suspects] == ["a.csv"] * 2 + ["b.csv"] * 3
@@ -114,12 +114,12 @@ def test_each_row_is_in_its_own_table():
 @pytest.mark.parametrize(
     ("provenance", "folder", "uri"),
     [
-        (FOLDER, "/work/repo/animals", "img/0003.png"),
-        (FOLDER, "/elsewhere", "file:///work/repo/animals/img/0003.png"),
-        (FOLDER, "/work/rep", "file:///work/repo/animals/img/0003.png"),
-        (TABLE, "/elsewhere", "file:///work/repo/labels.csv"),
-        ({"labels": "/work/repo/y.npy", "source_kind": "csv", "tables": []}, "/work/repo", "y.npy"),
-        ({}, "/work/repo", "some/animals"),  # of an older run, what it was called
+        (FOLDER, "/srv/repo/animals", "img/0003.png"),
+        (FOLDER, "/elsewhere", "file:///srv/repo/animals/img/0003.png"),
+        (FOLDER, "/work/rep", "file:///srv/repo/animals/img/0003.png"),
+        (TABLE, "/elsewhere", "file:///srv/repo/labels.csv"),
+        ({"labels": "/srv/repo/y.npy", "source_kind": "csv", "tables": []}, "/srv/repo", "y.npy"),
+        ({}, "/srv/repo", "some/animals"),  # of an older run, what it was called
     ],
 )
 def test_what_is_outside_the_working_directory_is_absolute(provenance, folder, uri):
@@ -137,7 +137,7 @@ def test_any_name_is_a_valid_document_and_comes_back_from_its_uri(name, folder):
     suspects, _ = by_rule(run)
     for result, suspect in zip(suspects, listing[2:], strict=True):
         found = unquote(urlsplit(place(result)["artifactLocation"]["uri"]).path)
-        where = "animals" if folder == REPO else "/work/repo/animals"
+        where = "animals" if folder == REPO else "/srv/repo/animals"
         assert found == f"{where}/{suspect.path}"
         assert result["properties"]["givenLabel"] == suspect.given_label
         assert all(char >= " " for char in result["message"]["text"])
