@@ -204,7 +204,7 @@ def _drop_first_name(source: Path, target: Path) -> str:
         return ""  # renamed
     if not same_file(source, target):
         return "it was replaced while it was moved: both files are kept"
-    os.unlink(source)  # noqa: PTH108
+    os.unlink(source)  # noqa: PTH108  (beside os.link)
     return ""
 
 

@@ -116,7 +116,7 @@ def test_each_row_is_in_its_own_table():
     [
         (FOLDER, "/srv/repo/animals", "img/0003.png"),
         (FOLDER, "/elsewhere", "file:///srv/repo/animals/img/0003.png"),
-        (FOLDER, "/work/rep", "file:///srv/repo/animals/img/0003.png"),
+        (FOLDER, "/srv/rep", "file:///srv/repo/animals/img/0003.png"),
         (TABLE, "/elsewhere", "file:///srv/repo/labels.csv"),
         ({"labels": "/srv/repo/y.npy", "source_kind": "csv", "tables": []}, "/srv/repo", "y.npy"),
         ({}, "/srv/repo", "some/animals"),  # of an older run, what it was called
