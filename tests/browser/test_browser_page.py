@@ -399,8 +399,8 @@ def test_ten_thousand_suspects(open_tab, stored):
     assert tab.page.locator(".card").count() < 300
     assert tab.page.evaluate("document.activeElement.classList.contains('current')")
     tab.page.locator("#cards").evaluate("(node) => scrollTo(0, node.offsetTop + node.offsetHeight / 2)")
-    tab.wait(lambda: tab.page.locator(".card").nth(12).is_visible())
     card = tab.page.locator(".card").nth(12)
+    tab.wait(lambda: int(card.locator(".rank").inner_text()[1:].replace(",", "")) > 4000)  # drawn by now
     card.focus()
     tab.page.set_viewport_size({"width": 700, "height": 800})
     tab.wait(lambda: 0 < tab.page.locator(".card.current").bounding_box()["y"] < 800)
