@@ -26,6 +26,7 @@ from labelscrub.store_files import (
 )
 from labelscrub.store_lock import HELD, LOCK, locked
 from labelscrub.store_pictures import remove_pictures, write_pictures
+from labelscrub.store_syncing import sync_files, sync_folders
 
 if TYPE_CHECKING:  # `labelscrub check` on a stored run needs no numpy
     from numpy.typing import NDArray
@@ -39,7 +40,9 @@ __all__ = [
     "read_run",
     "require_folder",
     "sha256_file",
+    "sync_files",
     "sync_folder",
+    "sync_folders",
     "write_atomic",
     "write_new",
     "writing",

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from labelscrub.store_files import TEMPORARY, cannot_write, sync_folder
+from labelscrub.store_syncing import sync_files
 
 PICTURES = "report-images"
-SYNCING = 8  # threads: a file system writes down together what is asked for together, 20 times as fast
 
 
 def write_pictures(run: Path, pictures: Iterable[tuple[int, bytes]]) -> list[int]:
@@ -29,8 +27,7 @@ def write_pictures(run: Path, pictures: Iterable[tuple[int, bytes]]) -> list[int
             temporary.replace(folder / f"{row}.webp")
             rows.append(row)
         if rows:
-            with ThreadPoolExecutor(SYNCING) as pool:
-                list(pool.map(_sync, (folder / f"{row}.webp" for row in rows)))
+            sync_files([folder / f"{row}.webp" for row in rows])
             sync_folder(folder)
             sync_folder(run)
     except OSError as error:
@@ -52,11 +49,6 @@ def remove_pictures(run: Path) -> None:
                 folder.rmdir()
     except OSError as error:
         raise cannot_write(folder, error) from error
-
-
-def _sync(path: Path) -> None:
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
 
 
 def _require_own(folder: Path) -> None:

@@ -15,10 +15,9 @@ from pathlib import Path
 
 from labelscrub.curation.move_journal import Folder, Move, MoveJournal, append, write_plan
 from labelscrub.curation.places import Step
-from labelscrub.curation.syncing import sync_folders
 from labelscrub.errors import EnvironmentProblem
 from labelscrub.records import Event, Progress, silent
-from labelscrub.store import sha256_file, sync_folder
+from labelscrub.store import sha256_file, sync_folder, sync_folders
 
 _BATCH = 1024  # files with two names at most, so that folders are forced to the disk once for many
 _NO_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}

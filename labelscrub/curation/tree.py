@@ -19,10 +19,9 @@ from numpy.typing import NDArray
 from labelscrub.curation.clean import clean_suffix, is_listing
 from labelscrub.curation.places import beside, free_name, relabelled_path, require_outside
 from labelscrub.curation.plan import Choice
-from labelscrub.curation.syncing import sync_files, sync_folders
 from labelscrub.errors import DataError, EnvironmentProblem, UsageError
 from labelscrub.records import Event, Manifest, Progress, silent
-from labelscrub.store import cannot_write, sync_folder
+from labelscrub.store import cannot_write, sync_files, sync_folder, sync_folders
 
 _BLOCK = 1 << 20
 _EVERY = 256  # files a report of progress

@@ -146,7 +146,7 @@ class Filling:
         tell = Teller(progress, "decode", count, count - len(self.todo))
         with Writer(cache_dir, name, count, image_bytes) as writer:
             self._copy(writer, np.flatnonzero(self.kept >= 0), self.kept[self.kept >= 0])
-            with closing(run(self._batches(per_batch), job, workers)) as batches:
+            with closing(run(batches_of(self._tasks(), per_batch), job, workers)) as batches:
                 for outcomes in batches:
                     self._take(writer, outcomes)
                     tell(len(outcomes.slots))
@@ -167,20 +167,8 @@ class Filling:
                 part = positions[first : min(first + step, stop)]
                 writer.write(int(slots[first]), self.old.pixels[part].tobytes())
 
-    def _batches(self, per_batch: int) -> Iterator[list[Task]]:
-        """Tasks for what is to do, files first, a few at a time."""
-        batch: list[Task] = []
-        held = 0
-        for task in self._tasks():
-            batch.append(task)
-            held += len(task.data or b"")
-            if len(batch) == per_batch or held > BATCH_BYTES:
-                yield batch
-                batch, held = [], 0
-        if batch:
-            yield batch
-
     def _tasks(self) -> Iterator[Task]:
+        """For what is to do, files first."""
         embedded: dict[int, int] = {}
         files, root = self.manifest.files, os.fspath(self.manifest.root)
         for slot in self.todo.tolist():
@@ -213,6 +201,20 @@ class Filling:
         for slot, failure in zip(slots[state == FAILED].tolist(), outcomes.failures, strict=True):
             new.failure[slot] = self.failures.setdefault(failure, len(self.failures))
             new.settled[slot] &= not failure[1].startswith(PASSING)
+
+
+def batches_of(tasks: Iterator[Task], per_batch: int) -> Iterator[list[Task]]:
+    """Tasks a few at a time: fewer than `per_batch` where they hold many bytes."""
+    batch: list[Task] = []
+    held = 0
+    for task in tasks:
+        batch.append(task)
+        held += len(task.data or b"")
+        if len(batch) == per_batch or held > BATCH_BYTES:
+            yield batch
+            batch, held = [], 0
+    if batch:
+        yield batch
 
 
 def _in_a_row(slots: NDArray[np.int64]) -> Iterator[tuple[int, int]]:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from labelscrub.config import SourceSettings
-from labelscrub.data.filling import BATCH_BYTES, BATCH_IMAGES, FEWEST_IMAGES, Teller, read_rows
+from labelscrub.data.filling import BATCH_IMAGES, FEWEST_IMAGES, Teller, batches_of, read_rows
 from labelscrub.data.images import image_shape, usable_rows
 from labelscrub.data.tasks import DECODED, FAILED, Job, Task
 from labelscrub.data.workers import run
@@ -44,7 +44,7 @@ def verify_images(
     sha256 = np.zeros((len(rows), 32), np.uint8)
     skipped: list[Skipped] = []
     tell = Teller(progress, "decode", len(rows))
-    batches = _batches(_tasks(manifest, rows), per_batch)
+    batches = batches_of(_tasks(manifest, rows), per_batch)
     with closing(run(batches, job, min(workers, -(-len(rows) // per_batch)))) as done:
         for outcomes in done:
             state = outcomes.records["state"]
@@ -71,16 +71,3 @@ def _tasks(manifest: Manifest, rows: NDArray[np.int64]) -> Iterator[Task]:
             embedded[row] = slot
     for row, data in read_rows(manifest, list(embedded)):
         yield Task(embedded[row], data=data)
-
-
-def _batches(tasks: Iterator[Task], per_batch: int) -> Iterator[list[Task]]:
-    batch: list[Task] = []
-    held = 0
-    for task in tasks:
-        batch.append(task)
-        held += len(task.data or b"")
-        if len(batch) == per_batch or held > BATCH_BYTES:
-            yield batch
-            batch, held = [], 0
-    if batch:
-        yield batch

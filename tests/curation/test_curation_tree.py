@@ -12,8 +12,9 @@ import threading
 import numpy as np
 import pytest
 
+from labelscrub import store_syncing
 from labelscrub.config import SourceSettings
-from labelscrub.curation import syncing, tree
+from labelscrub.curation import tree
 from labelscrub.curation.plan import Choice
 from labelscrub.curation.tree import Copied, copy_target, manifest_name, plan_copy, write_tree
 from labelscrub.data import read_source
@@ -142,7 +143,7 @@ def test_all_is_on_the_disk_before_the_copy_gets_its_name(source, tmp_path, monk
         table.write_bytes(b"path,label\n")
         return [table]
 
-    monkeypatch.setattr(syncing, "_BATCH", 2)
+    monkeypatch.setattr(store_syncing, "_BATCH", 2)
     monkeypatch.setattr(os, "fsync", lambda descriptor: synced.add(os.fstat(descriptor).st_ino))
     monkeypatch.setattr(os, "rename", rename)
     copy(source, tmp_path / "new", finish=finish)

@@ -7,8 +7,8 @@ import os
 
 import pytest
 
-from labelscrub.curation import syncing
-from labelscrub.curation.syncing import sync_files, sync_folders
+from labelscrub import store_syncing
+from labelscrub.store import sync_files, sync_folders
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def synced(monkeypatch):
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3, 7])
 def test_each_is_synced_once(tmp_path, synced, monkeypatch, count):
-    monkeypatch.setattr(syncing, "_BATCH", 3)
+    monkeypatch.setattr(store_syncing, "_BATCH", 3)
     files = [tmp_path / f"{n}.png" for n in range(count)]
     folders = [tmp_path / str(n) for n in range(count)]
     for file, folder in zip(files, folders, strict=True):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from labelscrub.store import sync_folder
+from labelscrub.store_files import sync_folder
 
 _AT_ONCE = 16
 _BATCH = 4096  # that wait in memory
