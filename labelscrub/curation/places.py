@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from labelscrub.curation.plan import Choice
+from labelscrub.curation.plan import RowChanges
 from labelscrub.errors import DataError, UsageError
 from labelscrub.records import Manifest
 
@@ -69,7 +69,7 @@ class _Tree:
 
 def plan_moves(
     manifest: Manifest,
-    choice: Choice,
+    choice: RowChanges,
     keep: NDArray[np.bool_],  # (R,) rows that stay in the data set
     quarantine: Path,
     class_depth: int | None,
@@ -203,7 +203,7 @@ def require_files(manifest: Manifest, used: NDArray[np.bool_], action: str) -> N
 
 
 def _needed_by_links(
-    manifest: Manifest, keep: NDArray[np.bool_], choice: Choice, tree: _Tree
+    manifest: Manifest, keep: NDArray[np.bool_], choice: RowChanges, tree: _Tree
 ) -> frozenset[str]:
     """Real paths of files that rows which stay where they are reach through symbolic links."""
     leaving = choice.leaving(len(manifest))

@@ -17,7 +17,7 @@ from labelscrub.review_records import Decision
 
 
 @dataclass(frozen=True)
-class Choice:
+class RowChanges:
     """What is decided about rows; every other row stays as it is."""
 
     remove: tuple[int, ...]
@@ -38,11 +38,11 @@ def chosen_suspects(
     chosen: NDArray[np.bool_],  # (R,)
     *,
     relabel: bool,
-) -> Choice:
+) -> RowChanges:
     """The chosen suspects go, or get the label that is suggested for them."""
     rows = np.flatnonzero(chosen).tolist()
     if not relabel:
-        return Choice(tuple(rows), {})
+        return RowChanges(tuple(rows), {})
     name, given, suggested = table.labels, table.given, table.suggested
     accepted = (
         Decision(row, "relabel", name[suggested[row]], name[given[row]], table.path[row], "") for row in rows
@@ -50,7 +50,7 @@ def chosen_suspects(
     return decided(Settled(tuple(accepted), ()), manifest)
 
 
-def decided(settled: Settled, manifest: Manifest) -> Choice:
+def decided(settled: Settled, manifest: Manifest) -> RowChanges:
     """What people decided: "keep", and a relabel to the label that a row has, change nothing.
 
     Raises:
@@ -66,7 +66,7 @@ def decided(settled: Settled, manifest: Manifest) -> Choice:
             if new != manifest.labels[decision.row]:
                 relabel[decision.row] = new
     removed = tuple(decision.row for decision in settled.decisions if decision.choice == "remove")
-    return Choice(removed, relabel)
+    return RowChanges(removed, relabel)
 
 
 def class_numbers(manifest: Manifest) -> dict[str, int]:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from labelscrub.curation.clean import clean_suffix, is_listing
 from labelscrub.curation.places import beside, free_name, relabelled_path, require_outside
-from labelscrub.curation.plan import Choice
+from labelscrub.curation.plan import RowChanges
 from labelscrub.errors import DataError, EnvironmentProblem, UsageError
 from labelscrub.records import Event, Manifest, Progress, silent
 from labelscrub.store import cannot_write, sync_files, sync_folder, sync_folders
@@ -55,7 +55,7 @@ def copy_target(manifest: Manifest, to: Path | None) -> Path:
 
 def plan_copy(
     manifest: Manifest,
-    choice: Choice,
+    choice: RowChanges,
     keep: NDArray[np.bool_],  # (R,)
     class_depth: int | None,
 ) -> list[Copied]:

@@ -22,7 +22,7 @@ from labelscrub.pipeline.reviewing import DECISIONS
 from labelscrub.records import Progress, silent
 
 if TYPE_CHECKING:
-    from labelscrub.curation.plan import Choice
+    from labelscrub.curation.plan import RowChanges
     from labelscrub.store import RunDirectory
 
 
@@ -146,7 +146,7 @@ def _load(directory: RunDirectory, source: str | Path | None, progress: Progress
     return Finished(folder, manifest, table, settings.source)
 
 
-def _decided(path: Path, finished: Finished) -> tuple[Choice, list[str]]:
+def _decided(path: Path, finished: Finished) -> tuple[RowChanges, list[str]]:
     """What the decisions in a file come to, and what to know: some not about this run, images without one."""
     from labelscrub import curation
     from labelscrub.reporting.text import counted

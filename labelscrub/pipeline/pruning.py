@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from labelscrub.curation import SuspectTable
     from labelscrub.curation.move_journal import MoveJournal
-    from labelscrub.curation.plan import Choice
+    from labelscrub.curation.plan import RowChanges
 
 Action = Literal["manifest", "quarantine", "relabel", "copy"]
 
@@ -103,7 +103,7 @@ def require_class_folders(finished: Finished) -> None:
         raise UsageError(cause, "use --action manifest: it writes the manifest with the new labels")
 
 
-def write_manifest(finished: Finished, choice: Choice, to: Path | None, *, dry_run: bool) -> Pruned:
+def write_manifest(finished: Finished, choice: RowChanges, to: Path | None, *, dry_run: bool) -> Pruned:
     """The rows that stay, with their new labels, in the source's own format."""
     from labelscrub import curation
 
@@ -117,7 +117,7 @@ def write_manifest(finished: Finished, choice: Choice, to: Path | None, *, dry_r
 
 def move_files(
     finished: Finished,
-    choice: Choice,
+    choice: RowChanges,
     action: Action,
     to: Path | None,
     *,
@@ -188,7 +188,7 @@ def finish_moves(folder: Path, journal: MoveJournal | None, *, dry_run: bool, pr
 
 def copy_files(
     finished: Finished,
-    choice: Choice,
+    choice: RowChanges,
     to: Path | None,
     *,
     link: bool,
@@ -226,7 +226,7 @@ def copy_files(
     return replace(pruned, files=len(files), linked=link and not copied, manifest=table, notes=notes)
 
 
-def _write(finished: Finished, choice: Choice, keep: NDArray[np.bool_], target: Path) -> None:
+def _write(finished: Finished, choice: RowChanges, keep: NDArray[np.bool_], target: Path) -> None:
     from labelscrub import curation
 
     curation.write_clean(
@@ -240,7 +240,7 @@ def _write(finished: Finished, choice: Choice, keep: NDArray[np.bool_], target: 
 
 def _pruned(
     finished: Finished,
-    choice: Choice,
+    choice: RowChanges,
     keep: NDArray[np.bool_],  # (R,)
     target: Path,
     action: Action,

@@ -11,7 +11,7 @@ import pytest
 from labelscrub.config import SourceSettings
 from labelscrub.curation import places
 from labelscrub.curation.places import free_name, plan_moves, quarantine_folder, require_one_device
-from labelscrub.curation.plan import Choice
+from labelscrub.curation.plan import RowChanges
 from labelscrub.data import read_source
 from labelscrub.errors import DataError, UsageError
 from labelscrub.records import Manifest
@@ -28,7 +28,7 @@ def plan(source, remove=(), relabel=None, *, depth=0, split=None, quarantine=Non
     """Steps by path: {path: (place, target)}, and what is left with the reason."""
     manifest = read_source(source, SourceSettings(split=split))
     row = {path: n for n, path in enumerate(manifest.paths)}
-    choice = Choice(
+    choice = RowChanges(
         tuple(sorted(row[path] for path in remove)),
         {row[path]: manifest.classes.index(label) for path, label in (relabel or {}).items()},
     )
@@ -124,13 +124,13 @@ def test_a_file_where_the_new_folder_would_be_stays_and_so_does_the_other(tmp_pa
     (source / "dog" / "deep").write_bytes(b"mine")
     deep, flat = (manifest.files.index(name) for name in ("cat/deep/1.png", "cat/2.png"))
     dog = manifest.classes.index("dog")
-    choice = Choice((), {deep: dog, flat: dog})
+    choice = RowChanges((), {deep: dog, flat: dog})
     steps, left = plan_moves(manifest, choice, np.ones(3, bool), tmp_path / "q", 0)
     assert [step.target for step in steps] == ["dog/2.png"]
     assert left == [("cat/deep/1.png", f"a file is where its new folder {source}/dog/deep would be")]
     (tmp_path / "q").mkdir()
     (tmp_path / "q" / "cat").write_bytes(b"mine")
-    _, left = plan_moves(manifest, Choice((flat,), {}), np.ones(3, bool), tmp_path / "q", 0)
+    _, left = plan_moves(manifest, RowChanges((flat,), {}), np.ones(3, bool), tmp_path / "q", 0)
     assert left == [("cat/2.png", f"a file is where its new folder {tmp_path}/q/cat would be")]
 
 
@@ -142,7 +142,7 @@ def test_files_outside_the_root_stay(tmp_path):
     manifest = Manifest(
         table, "csv", tmp_path / "in", ("cat",), ["../out.png"], ["../out.png"], np.zeros(1, np.int32)
     )
-    steps, left = plan_moves(manifest, Choice((0,), {}), np.zeros(1, bool), tmp_path / "q", None)
+    steps, left = plan_moves(manifest, RowChanges((0,), {}), np.zeros(1, bool), tmp_path / "q", None)
     assert (steps, left) == ([], [("../out.png", "it is outside the image root")])
 
 
@@ -154,7 +154,7 @@ def test_a_class_that_is_no_folder_name_is_refused(tmp_path, name):
         source, "folder", source, (*manifest.classes, name), manifest.paths, manifest.files, manifest.labels
     )
     with pytest.raises(DataError, match="can't be a folder"):
-        plan_moves(hostile, Choice((), {0: 2}), np.ones(2, bool), tmp_path / "q", 0)
+        plan_moves(hostile, RowChanges((), {0: 2}), np.ones(2, bool), tmp_path / "q", 0)
 
 
 def test_the_quarantine_is_beside_the_data_set(tmp_path):
@@ -192,7 +192,7 @@ def test_another_file_system_is_refused_before_anything_moves(tmp_path):
     source = folder(tmp_path, "cat/1.png", "dog/3.png")
     manifest = read_source(source, SourceSettings())
     elsewhere = Path("/dev/shm/labelscrub-test-quarantine")
-    steps, _ = plan_moves(manifest, Choice((0,), {}), np.array([False, True]), elsewhere, None)
+    steps, _ = plan_moves(manifest, RowChanges((0,), {}), np.array([False, True]), elsewhere, None)
     with pytest.raises(UsageError, match="another file system"):
         require_one_device(source, steps, elsewhere)
     steps = [places.Step(0, "cat/1.png", "dog/1.png", "data", False)]

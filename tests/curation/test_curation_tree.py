@@ -15,7 +15,7 @@ import pytest
 from labelscrub import store_syncing
 from labelscrub.config import SourceSettings
 from labelscrub.curation import tree
-from labelscrub.curation.plan import Choice
+from labelscrub.curation.plan import RowChanges
 from labelscrub.curation.tree import Copied, copy_target, manifest_name, plan_copy, write_tree
 from labelscrub.data import read_source
 from labelscrub.errors import DataError, EnvironmentProblem, UsageError
@@ -47,7 +47,7 @@ def source(tmp_path):
 def copy(source, target, choice=None, keep=None, **options):
     manifest = read_source(source, SourceSettings())
     keep = np.ones(len(manifest), bool) if keep is None else np.array(keep, bool)
-    files = plan_copy(manifest, choice or Choice((), {}), keep, 0)
+    files = plan_copy(manifest, choice or RowChanges((), {}), keep, 0)
     digests = {
         row: hashlib.sha256((source / file).read_bytes()).hexdigest()
         for row, file in enumerate(manifest.files)
@@ -75,7 +75,7 @@ def test_kept_files_with_their_bytes_modes_and_times(source):
 
 
 def test_relabelled_files_are_in_their_new_class(source, tmp_path):
-    files, _ = copy(source, tmp_path / "new", Choice((), {0: 1, 1: 1}))
+    files, _ = copy(source, tmp_path / "new", RowChanges((), {0: 1, 1: 1}))
     assert listed(tmp_path / "new") == ["dog/1 (2).png", "dog/1.png", "dog/b\udce9.png", "dog/deep/2.png"]
     assert (tmp_path / "new" / "dog" / "1 (2).png").read_bytes() == b"cat/1.png"
     assert {file.row: file.renamed for file in files} == {0: True, 1: False, 2: False, 3: False}
@@ -213,7 +213,7 @@ def test_files_outside_the_root_have_no_place_in_a_copy(tmp_path):
     table.write_text("path,label\n../out.png,cat\na.png,dog\n")
     manifest = read_source(table, SourceSettings(allow_outside=True))
     with pytest.raises(UsageError, match=r"\.\./out\.png is outside"):
-        plan_copy(manifest, Choice((), {}), np.ones(2, bool), None)
+        plan_copy(manifest, RowChanges((), {}), np.ones(2, bool), None)
 
 
 def test_the_manifest_is_where_a_reader_looks_for_it(tmp_path):
@@ -224,6 +224,6 @@ def test_the_manifest_is_where_a_reader_looks_for_it(tmp_path):
     split = read_source(tmp_path, SourceSettings(split="train"))
     assert manifest_name(split) == "train/metadata.csv"
     assert manifest_name(read_source(tmp_path / "labels.tsv", SourceSettings())) == "labels.tsv"
-    assert plan_copy(split, Choice((), {}), np.ones(1, bool), None) == [
+    assert plan_copy(split, RowChanges((), {}), np.ones(1, bool), None) == [
         Copied(0, "train/1.png", "train/1.png")
     ]
