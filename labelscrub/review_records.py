@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,7 @@ class Suspect:
 
 
 Choice = Literal["keep", "relabel", "remove", "unreviewed"]
+CHOICES: tuple[str, ...] = get_args(Choice)
 
 
 @dataclass(frozen=True)

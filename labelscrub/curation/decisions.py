@@ -13,13 +13,12 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from labelscrub.curation.select import SuspectTable
 from labelscrub.errors import DataError, UsageError
-from labelscrub.review_records import Choice, Decision
+from labelscrub.review_records import CHOICES, Decision
 
-CHOICES: tuple[str, ...] = get_args(Choice)
 _NO_IMAGE = "0" * 64
 
 

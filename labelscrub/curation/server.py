@@ -24,10 +24,10 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from labelscrub.curation.decisions import CHOICES
 from labelscrub.curation.journal import Journal
 from labelscrub.curation.listed import Listed
 from labelscrub.errors import EnvironmentProblem, LabelscrubError
+from labelscrub.review_records import CHOICES
 
 MAX_BODY = 64 << 10  # bytes; a decision has some hundred
 _ROW = re.compile(r"([0-9]{1,15})\.webp", re.ASCII)

@@ -20,10 +20,9 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from labelscrub.errors import DataError, UsageError
-from labelscrub.review_records import Decision, Suspect
+from labelscrub.review_records import CHOICES, Decision, Suspect
 
 TOOL, FORMAT = "labelscrub baseline", 1
-VERDICTS = ("keep", "relabel", "remove", "unreviewed")
 UNREVIEWED = "unreviewed"
 _FIX = "restore the file from your version control; labelscrub never overwrites what it can't read"
 
@@ -41,7 +40,7 @@ class Entry:
     path: str
     suggested_label: str
     verdict: str
-    """One of VERDICTS: what people decided."""
+    """One of CHOICES: what people decided."""
     label: str = ""
     """The right label, with the verdict relabel."""
 
@@ -109,8 +108,8 @@ def _entry(item: Any, where: str) -> Entry:
     sha256, verdict, label = item["sha256"], item["verdict"], item.get("label", "")
     if not _is_digest(sha256):
         raise DataError(f"{where}: 'sha256' is not 64 hexadecimal digits", _FIX)
-    if verdict not in VERDICTS:
-        raise DataError(f"{where}: 'verdict' is {verdict!r}, not one of {', '.join(VERDICTS)}", _FIX)
+    if verdict not in CHOICES:
+        raise DataError(f"{where}: 'verdict' is {verdict!r}, not one of {', '.join(CHOICES)}", _FIX)
     if not isinstance(label, str) or bool(label) != (verdict == "relabel"):
         raise DataError(
             f"{where}: 'label' is {label!r}; a right label goes with relabel, and only there", _FIX

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from labelscrub.curation.decisions import CHOICES, decision_line, parse_decisions, read_decisions, settle
+from labelscrub.curation.decisions import decision_line, parse_decisions, read_decisions, settle
 from labelscrub.curation.select import SuspectTable
 from labelscrub.errors import DataError, UsageError
-from labelscrub.review_records import Decision
+from labelscrub.review_records import CHOICES, Decision
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=12)
 
